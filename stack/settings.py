@@ -1,0 +1,71 @@
+"""The one typed settings object, read from the environment.
+
+Belongs here: names, types and defaults of settings. Does not belong here: starting servers (embedded.py).
+Whatever is left unset is served by the embedded servers; set a URL to use a real server for that store instead.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from penguinmails.stack.errors import SettingsError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def default_home() -> Path:
+    """Returns the git-ignored folder of this checkout, or the user's data folder for an installed wheel."""
+    if (CHECKOUT / "workspace.yaml").exists():
+        return CHECKOUT / ".penguinmails"
+    return platformdirs.user_data_path("penguinmails")
+
+
+class Settings(BaseSettings):
+    """Where everything is. Every field can be set as `PENGUINMAILS_<FIELD>`; the S3 ones also by AWS's own names."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PENGUINMAILS_", frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
+
+    home: Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())] = Field(
+        default_factory=default_home
+    )
+    """Folder of everything this platform stores on this machine."""
+    oltp_url: SecretStr | None = None
+    """PostgreSQL of the OLTP tier: the login of migrations and pipelines."""
+    oltp_app_url: SecretStr | None = None
+    """PostgreSQL of the OLTP tier: the application's login, subject to row level security."""
+    content_url: SecretStr | None = None
+    """PostgreSQL of the content index."""
+    queue_url: SecretStr | None = None
+    """PostgreSQL of the queue."""
+    dagster_url: SecretStr | None = None
+    """PostgreSQL of Dagster's instance storage."""
+    redis_url: SecretStr | None = None
+    """Redis or Valkey of the queue's fast lane."""
+    s3_endpoint_url: str | None = None
+    """S3 endpoint; unset together with a bucket means AWS itself."""
+    s3_bucket: str | None = None
+    """Bucket of the content tier and the landing zone."""
+    s3_access_key_id: SecretStr | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
+    s3_secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
+    s3_region: str = Field(default="us-east-1", validation_alias="AWS_REGION")
+
+    @classmethod
+    def load(cls) -> Settings:
+        """Reads the environment.
+
+        Raises:
+            SettingsError: a value is malformed; names the variable, never the value.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            name = "PENGUINMAILS_" + "_".join(str(part) for part in first["loc"]).upper()
+            raise SettingsError(name, first["msg"], "Correct the environment variable or unset it.") from None

@@ -1,0 +1,117 @@
+"""Servers and databases of the tests.
+
+One set of embedded servers for the whole session, in a folder of its own, stopped at the end however the session ends;
+one template database a tier, cloned for each test. The environment is cleared of settings first, so that no test can
+reach a person's real servers.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from pydantic import SecretStr
+
+from penguinmails.stack import embedded
+from penguinmails.stack.object_store import Bucket, BucketAddress
+
+HOME_VARIABLE = "PENGUINMAILS_HOME"
+_TEST_HOME_VARIABLE = "PENGUINMAILS_TEST_HOME"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives the session its own home; parallel workers are handed the one of their controller."""
+    for name in list(os.environ):
+        if (name.startswith("PENGUINMAILS_") and name != _TEST_HOME_VARIABLE) or name.startswith(("AWS_", "DAGSTER_")):
+            del os.environ[name]
+    if not hasattr(config, "workerinput"):
+        os.environ[_TEST_HOME_VARIABLE] = tempfile.mkdtemp(prefix="penguinmails-test-")
+    os.environ[HOME_VARIABLE] = os.environ[_TEST_HOME_VARIABLE]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and _TEST_HOME_VARIABLE in os.environ:
+        home = Path(os.environ.pop(_TEST_HOME_VARIABLE))
+        embedded.stop(home)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def servers() -> embedded.Embedded:
+    """The embedded servers of this session."""
+    return embedded.ensure(Path(os.environ[HOME_VARIABLE]))
+
+
+@pytest.fixture(scope="session")
+def template_database(servers: embedded.Embedded) -> Callable[[str, Callable[[SecretStr], object]], str]:
+    """Returns a function that makes a tier's template database once and returns its name."""
+
+    def make(tier: str, migrate: Callable[[SecretStr], object]) -> str:
+        name = f"template_{tier}"
+        with psycopg.connect(servers.postgres.superuser_dsn(), autocommit=True) as admin:
+            admin.execute("SELECT pg_advisory_lock(1)")  # parallel workers: one makes it, the others wait
+            if admin.execute("SELECT FROM pg_database WHERE datname = %s AND datistemplate", [name]).fetchone() is None:
+                admin.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
+                login = servers_login(tier)
+                admin.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(login))
+                )
+                admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+                migrate(servers.postgres_url(name, login=login))
+                admin.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(sql.Identifier(name)))
+        return name
+
+    return make
+
+
+@pytest.fixture
+def clone_database(servers: embedded.Embedded) -> Iterator[Callable[[str, str], SecretStr]]:
+    """Returns a function that clones a template for this test and returns its URL; clones are dropped afterwards."""
+    clones: list[str] = []
+
+    def clone(tier: str, template: str) -> SecretStr:
+        name = f"test_{tier}_{uuid.uuid4().hex[:12]}"
+        login = servers_login(tier)
+        with psycopg.connect(servers.postgres.superuser_dsn(), autocommit=True) as admin:
+            admin.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+                    sql.Identifier(name), sql.Identifier(template), sql.Identifier(login)
+                )
+            )
+            if tier == "oltp":
+                admin.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO penguinmails_app").format(sql.Identifier(name)))
+        clones.append(name)
+        return servers.postgres_url(name, login=login)
+
+    yield clone
+    with psycopg.connect(servers.postgres.superuser_dsn(), autocommit=True) as admin:
+        for name in clones:
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def bucket(servers: embedded.Embedded) -> Iterator[Bucket]:
+    """An empty bucket of this test's own on the real S3 server."""
+    shared = servers.bucket()
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    own = Bucket(
+        BucketAddress(name, shared.endpoint_url, shared.region, shared.access_key_id, shared.secret_access_key)
+    )
+    own.client.create_bucket(Bucket=name)
+    yield own
+    own.delete([entry.key for entry in own.list("")])
+    own.client.close()
+
+
+def servers_login(tier: str) -> str:
+    """Returns the login that owns the databases of `tier`."""
+    from penguinmails.stack.embedded_postgres import LOGINS
+
+    return LOGINS[tier]
