@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 
 import click
-
 from penguinmails.stack.console import console, json_option, notes, print_json
 from penguinmails.stack.errors import PlatformError
 from penguinmails.stack.ports import contributions

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from psycopg import sql
-
 from penguinmails.stack.errors import ServerError
 from penguinmails.stack.processes import RunningProcess, recall, remember, start_detached, start_failure
+from psycopg import sql
 
 LOGINS = {
     "oltp": "penguinmails_oltp",

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
-
 from penguinmails.stack.processes import RunningProcess, recall, remember, start_detached, start_failure
 
 _START_SECONDS = 30.0

@@ -19,9 +19,8 @@ from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from pydantic import SecretStr
-
 from penguinmails.stack.errors import ServerError
+from pydantic import SecretStr
 
 LOCK_TIMEOUT = "10s"
 STATEMENT_TIMEOUT = "15min"
@@ -45,8 +44,8 @@ def migrate(url: SecretStr, folder: Path) -> list[str]:
     applied: list[str] = []
 
     def steps(current: tuple[str, ...], _: MigrationContext) -> list[object]:
-        found = script._upgrade_revs("heads", current)  # what alembic's own `upgrade` command calls
-        applied.extend(str(step.revision.revision) for step in found)  # type: ignore[attr-defined]
+        found = script._upgrade_revs("heads", current)  # type: ignore[arg-type]  # what alembic's own `upgrade` calls
+        applied.extend(str(step.revision.revision) for step in found)
         return list(found)
 
     try:
@@ -77,7 +76,7 @@ def sql_of_all(folder: Path) -> str:
     output = io.StringIO()
 
     def steps(current: tuple[str, ...], _: MigrationContext) -> list[object]:
-        return list(script._upgrade_revs("heads", current))
+        return list(script._upgrade_revs("heads", current))  # type: ignore[arg-type]
 
     with EnvironmentContext(config, script, fn=steps, as_sql=True) as environment:
         environment.configure(

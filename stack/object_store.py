@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pydantic import SecretStr
-
 from penguinmails.stack.errors import IntegrityError, PlatformError, ServerError
+from pydantic import SecretStr
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

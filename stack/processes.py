@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
-
 from penguinmails.stack.errors import ServerError
 
 _SAME_START_SECONDS = 1.0

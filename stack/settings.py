@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Annotated
 
 import platformdirs
+from penguinmails.stack.errors import SettingsError
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from penguinmails.stack.errors import SettingsError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

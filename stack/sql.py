@@ -7,10 +7,10 @@ and then exactly one statement.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import LiteralString, cast
+from typing import LiteralString
 
 from penguinmails.stack.errors import InputError
 
@@ -37,12 +37,12 @@ class Queries(Mapping[str, LiteralString]):
 
     def __getitem__(self, name: str) -> LiteralString:
         try:
-            return cast("LiteralString", self._statements[name])
+            return self._statements[name]
         except KeyError:
             known = ", ".join(self._statements)
             raise InputError(f"query {name}", f"is not in {self.path.name}", f"Known queries: {known}.") from None
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         return iter(self._statements)
 
     def __len__(self) -> int:
@@ -51,4 +51,4 @@ class Queries(Mapping[str, LiteralString]):
 
 def read_sql(path: Path) -> LiteralString:
     """Returns the text of one of the project's own `.sql` files."""
-    return cast("LiteralString", path.read_text(encoding="utf-8"))
+    return path.read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,11 +17,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from penguinmails.stack import embedded
+from penguinmails.stack.object_store import Bucket, BucketAddress
 from psycopg import sql
 from pydantic import SecretStr
 
-from penguinmails.stack import embedded
-from penguinmails.stack.object_store import Bucket, BucketAddress
+sys.path.insert(0, str(Path(__file__).parent))  # tests/<tier>_support.py: what the tests of one tier share
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests/<tier>_support.py: what the tests of one tier share
 
 HOME_VARIABLE = "PENGUINMAILS_HOME"
 _TEST_HOME_VARIABLE = "PENGUINMAILS_TEST_HOME"
