@@ -8,10 +8,12 @@ Exit codes: 0 all well; 1 something is wrong and said; 2 wrong input; 3 a server
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from pathlib import Path
 
 import click
-from penguinmails.stack.console import console, json_option, notes, print_json
+from penguinmails.stack.console import console, json_option, notes, print_json, size
 from penguinmails.stack.errors import PlatformError
 from penguinmails.stack.ports import contributions
 
@@ -83,3 +85,73 @@ def down(as_json: bool) -> None:
         print_json({"stopped": stopped})
     else:
         console.print(f"Stopped: {', '.join(stopped)}" if stopped else "No embedded server was running.")
+
+
+@penguinmails.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Say which embedded servers run, since when, and how much they store. Starts nothing."""
+    from datetime import UTC, datetime
+
+    from penguinmails.stack import embedded
+    from penguinmails.stack.settings import Settings
+
+    home = Settings.load().home
+    servers = embedded.find(home)
+    running = servers.running() if servers else {}
+    rows = [
+        {
+            "server": name,
+            "running": process is not None,
+            "pid": process.pid if process else None,
+            "started_at": datetime.fromtimestamp(process.started_at, UTC) if process else None,
+            "size_bytes": folder_size_bytes(home / name),
+        }
+        for name, process in running.items()
+    ]
+    if as_json:
+        print_json({"home": home, "servers": rows})
+        return
+    console.print(f"Data of this platform: {home}")
+    if not rows:
+        console.print("No embedded server was ever started here: penguinmails up")
+    for row in rows:
+        state = f"runs since {row['started_at']:%Y-%m-%d %H:%M} UTC (pid {row['pid']})" if row["running"] else "is down"
+        console.print(f"  {row['server']:<9} {state}, {size(row['size_bytes'])}")  # type: ignore[arg-type]
+
+
+@penguinmails.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Examine every store, setting and policy; each problem comes with its remedy. Exit 1 when there is one."""
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from penguinmails.stack import doctor as examination
+    from penguinmails.stack.stores import resolve
+
+    findings = list(examination.examine(resolve()))
+    healthy = all(finding.ok for finding in findings)
+    if as_json:
+        print_json({"healthy": healthy, "findings": [asdict(finding) for finding in findings]})
+    else:
+        table = Table(box=None, pad_edge=False)
+        for column in ("", "what", "seen", "what to do"):
+            table.add_column(column, overflow="fold")
+        for finding in findings:
+            mark = "[green]ok[/]" if finding.ok else "[bold red]bad[/]"
+            table.add_row(mark, finding.name, finding.detail, finding.remedy)
+        console.print(table)
+    if not healthy:
+        sys.exit(1)
+
+
+def folder_size_bytes(folder: Path) -> int:
+    """Returns what the files under `folder` occupy; files that vanish meanwhile count nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            if not path.is_dir():
+                total += path.lstat().st_size
+    return total

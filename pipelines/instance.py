@@ -1,0 +1,96 @@
+"""Dagster's instance beside the platform's data: its folder, its storage, and runs whose process was killed.
+
+Belongs here: where the instance lives and how it is opened. Does not belong here: its policies (dagster.yaml).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import yaml
+
+from penguinmails.stack.stores import Stores
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+URL_VARIABLE = "PENGUINMAILS_DAGSTER_URL"
+PROCESS_TAG = "penguinmails/process"
+_POLICIES = Path(__file__).with_name("dagster.yaml")
+
+
+def prepare(stores: Stores) -> dict[str, str]:
+    """Writes the instance's dagster.yaml and returns the environment its processes need.
+
+    The URL itself stays in the environment, so that no file but the credentials' own holds a password.
+    """
+    folder = stores.home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    configuration = yaml.safe_load(_POLICIES.read_text()) | {
+        "storage": {"postgres": {"postgres_url": {"env": URL_VARIABLE}}},
+        "compute_logs": {
+            "module": "dagster._core.storage.local_compute_log_manager",
+            "class": "LocalComputeLogManager",
+            "config": {"base_dir": str(folder / "logs")},
+        },
+        "local_artifact_storage": {
+            "module": "dagster._core.storage.root",
+            "class": "LocalArtifactStorage",
+            "config": {"base_dir": str(folder / "artifacts")},
+        },
+    }
+    unfinished = folder / f"dagster.yaml.{os.getpid()}"
+    unfinished.write_text(yaml.safe_dump(configuration))
+    unfinished.replace(folder / "dagster.yaml")
+    return {
+        "DAGSTER_HOME": str(folder),
+        "PENGUINMAILS_HOME": str(stores.home),
+        URL_VARIABLE: stores.dagster_url.get_secret_value(),
+    }
+
+
+@contextmanager
+def open_instance(stores: Stores) -> Iterator[dg.DagsterInstance]:
+    """Opens the instance; its tables are made by one process at a time."""
+    import dagster as dg
+
+    os.environ.update(prepare(stores))
+    with (stores.home / "dagster" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        instance = dg.DagsterInstance.get()
+        instance.get_run_records(limit=1)  # opens every storage, which makes its tables
+    with instance:
+        yield instance
+
+
+def close_runs_of_killed_processes(instance: dg.DagsterInstance) -> int:
+    """Marks as failed the runs of `penguinmails run` whose process is gone; returns how many there were."""
+    import dagster as dg
+
+    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    closed = 0
+    for run in instance.get_runs(filters=started):
+        process = run.tags.get(PROCESS_TAG)
+        if process is not None and not _is_alive(process):
+            instance.report_run_failed(run, "The process of this run was killed. Run it again: nothing is done twice.")
+            closed += 1
+    return closed
+
+
+def this_process() -> str:
+    """Returns a text that names this process for ever, for `PROCESS_TAG`."""
+    return f"{os.getpid()}@{psutil.Process().create_time():.2f}"
+
+
+def _is_alive(process: str) -> bool:
+    pid, started = process.split("@")
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(started)) < 1.0
+    except psutil.NoSuchProcess:
+        return False
