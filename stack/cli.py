@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import click
+
 from penguinmails.stack.console import console, json_option, notes, print_json, size
 from penguinmails.stack.errors import PlatformError
 from penguinmails.stack.ports import contributions
@@ -155,3 +156,7 @@ def folder_size_bytes(folder: Path) -> int:
             if not path.is_dir():
                 total += path.lstat().st_size
     return total
+
+
+if __name__ == "__main__":
+    main()

@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from pydantic import SecretStr
+
 from penguinmails.stack.embedded_postgres import LOGINS, EmbeddedPostgres
 from penguinmails.stack.embedded_s3 import EmbeddedS3
 from penguinmails.stack.embedded_valkey import EmbeddedValkey
 from penguinmails.stack.errors import ServerError
 from penguinmails.stack.object_store import BucketAddress
 from penguinmails.stack.processes import RunningProcess
-from pydantic import SecretStr
 
 BUCKET = "penguinmails"
 _LONGEST_SOCKET_PATH = 100

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from penguinmails.stack.errors import ServerError
-from penguinmails.stack.processes import RunningProcess, recall, remember, start_detached, start_failure
 from psycopg import sql
+
+from penguinmails.stack.errors import ServerError
+from penguinmails.stack.processes import RunningProcess, end_strays, recall, remember, start_detached, start_failure
 
 LOGINS = {
     "oltp": "penguinmails_oltp",
@@ -102,6 +103,7 @@ class EmbeddedPostgres:
         if not (self.data / "PG_VERSION").exists():
             self._initialise()
         if self.process() is None:
+            end_strays(self.data)
             self._start()
         if not self._prepared.exists():
             self._make_databases()

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from penguinmails.stack.processes import RunningProcess, recall, remember, start_detached, start_failure
+from penguinmails.stack.processes import RunningProcess, end_strays, recall, remember, start_detached, start_failure
 
 _START_SECONDS = 30.0
 _PORTS_TRIED = 3
@@ -41,23 +41,28 @@ class EmbeddedS3:
         return self.home / "log" / "s3.log"
 
     def endpoint_url(self) -> str:
-        return f"http://{_HOST}:{json.loads(self._port_file.read_text())}"
+        return f"http://{_HOST}:{self._port()}"
 
     def process(self) -> RunningProcess | None:
         return recall(self.home / "s3.pid.json")
 
     def is_ready(self) -> bool:
-        return self.process() is not None and self._port_file.exists()
+        return self.process() is not None and self._port_file.exists() and _listens(self._port())
 
     def ensure(self) -> None:
         """Starts the server if it does not run. Only under the home's lock."""
         if self.is_ready():
             return
+        running = self.process()
+        if running is not None:  # it runs but does not listen
+            running.terminate()
+        end_strays(self.data)
         (self.data / self.bucket).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.log.parent.mkdir(mode=0o700, exist_ok=True)
         deadline = time.monotonic() + _START_SECONDS
         for _ in range(_PORTS_TRIED):
             port = self._choose_port()
+            self._port_file.write_text(json.dumps(port))
             process = start_detached(
                 [
                     *(str(_binary()), "serve", "s3", str(self.data), "--addr", f"{_HOST}:{port}"),
@@ -67,10 +72,9 @@ class EmbeddedS3:
                 log=self.log,
                 environment=self._environment(),
             )
+            remember(process, self.home / "s3.pid.json")
             while process.is_alive() and time.monotonic() < deadline:
                 if _listens(port):
-                    self._port_file.write_text(json.dumps(port))
-                    remember(process, self.home / "s3.pid.json")
                     return
                 time.sleep(0.02)
             process.terminate()
@@ -87,9 +91,12 @@ class EmbeddedS3:
     def _port_file(self) -> Path:
         return self.home / "s3.port.json"
 
+    def _port(self) -> int:
+        return int(json.loads(self._port_file.read_text()))
+
     def _choose_port(self) -> int:
         """Returns the port used before when it is still free, so that addresses stay the same over a restart."""
-        wanted = json.loads(self._port_file.read_text()) if self._port_file.exists() else 0
+        wanted = self._port() if self._port_file.exists() else 0
         for port in (wanted, 0):
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

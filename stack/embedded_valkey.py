@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
-from penguinmails.stack.processes import RunningProcess, recall, remember, start_detached, start_failure
+
+from penguinmails.stack.processes import RunningProcess, end_strays, recall, remember, start_detached, start_failure
 
 _START_SECONDS = 30.0
 
@@ -52,6 +53,7 @@ class EmbeddedValkey:
         running = self.process()
         if running is not None:  # its socket is gone: nobody can reach it any more
             running.terminate()
+        end_strays(self.socket)
         self.data.mkdir(mode=0o700, exist_ok=True)
         self.log.parent.mkdir(mode=0o700, exist_ok=True)
         configuration = self.data / "valkey.conf"

@@ -19,8 +19,9 @@ from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from penguinmails.stack.errors import ServerError
 from pydantic import SecretStr
+
+from penguinmails.stack.errors import ServerError
 
 LOCK_TIMEOUT = "10s"
 STATEMENT_TIMEOUT = "15min"
@@ -102,4 +103,4 @@ def apply_sql(revision_file: str) -> None:
 
 
 def _sqlalchemy_url(url: SecretStr) -> str:
-    return url.get_secret_value().replace("postgresql://", "postgresql+psycopg://", 1)
+    return "postgresql+psycopg://" + url.get_secret_value().split("://", 1)[1]

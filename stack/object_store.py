@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from penguinmails.stack.errors import IntegrityError, PlatformError, ServerError
 from pydantic import SecretStr
+
+from penguinmails.stack.errors import IntegrityError, PlatformError, ServerError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

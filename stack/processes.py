@@ -13,8 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
+
 from penguinmails.stack.errors import ServerError
 
+SERVERS = frozenset({"postgres", "valkey-server", "rclone"})
+"""Names of the programs this platform starts as embedded servers."""
 _SAME_START_SECONDS = 1.0
 _LOG_TAIL_BYTES = 2_000
 
@@ -68,6 +71,19 @@ def recall(path: Path) -> RunningProcess | None:
     except FileNotFoundError:
         return None
     return process if process.is_alive() else None
+
+
+def end_strays(path: Path) -> None:
+    """Ends processes of ours that serve `path` but that nothing remembers.
+
+    Their starter was killed between starting and remembering them. A second server on the same files would damage them.
+    """
+    for process in psutil.process_iter(["cmdline", "uids"]):
+        arguments = process.info["cmdline"] or []
+        if any(str(path) in argument for argument in arguments) and process.pid != os.getpid():
+            server = arguments[0].rsplit("/", 1)[-1].split()[0]
+            if server in SERVERS:
+                RunningProcess.of(process.pid).terminate()
 
 
 def start_detached(

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Annotated
 
 import platformdirs
-from penguinmails.stack.errors import SettingsError
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from penguinmails.stack.errors import SettingsError
+
+PostgresUrl = Annotated[SecretStr, AfterValidator(lambda url: _with_scheme(url, "postgresql://", "postgres://"))]
+RedisUrl = Annotated[SecretStr, AfterValidator(lambda url: _with_scheme(url, "redis://", "rediss://", "unix://"))]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -22,6 +26,12 @@ def default_home() -> Path:
     if (CHECKOUT / "workspace.yaml").exists():
         return CHECKOUT / ".penguinmails"
     return platformdirs.user_data_path("penguinmails")
+
+
+def _with_scheme(url: SecretStr, *schemes: str) -> SecretStr:
+    if not url.get_secret_value().startswith(schemes):
+        raise ValueError(f"must begin with {' or '.join(schemes)}")
+    return url
 
 
 class Settings(BaseSettings):
@@ -35,17 +45,17 @@ class Settings(BaseSettings):
         default_factory=default_home
     )
     """Folder of everything this platform stores on this machine."""
-    oltp_url: SecretStr | None = None
+    oltp_url: PostgresUrl | None = None
     """PostgreSQL of the OLTP tier: the login of migrations and pipelines."""
-    oltp_app_url: SecretStr | None = None
+    oltp_app_url: PostgresUrl | None = None
     """PostgreSQL of the OLTP tier: the application's login, subject to row level security."""
-    content_url: SecretStr | None = None
+    content_url: PostgresUrl | None = None
     """PostgreSQL of the content index."""
-    queue_url: SecretStr | None = None
+    queue_url: PostgresUrl | None = None
     """PostgreSQL of the queue."""
-    dagster_url: SecretStr | None = None
+    dagster_url: PostgresUrl | None = None
     """PostgreSQL of Dagster's instance storage."""
-    redis_url: SecretStr | None = None
+    redis_url: RedisUrl | None = None
     """Redis or Valkey of the queue's fast lane."""
     s3_endpoint_url: str | None = None
     """S3 endpoint; unset together with a bucket means AWS itself."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
+from pydantic import SecretStr
+
 from penguinmails.stack import embedded
 from penguinmails.stack.errors import SettingsError
 from penguinmails.stack.object_store import Bucket, BucketAddress
 from penguinmails.stack.settings import Settings
-from pydantic import SecretStr
 
 
 @dataclass(frozen=True)
