@@ -108,19 +108,14 @@ def test_the_wheel_holds_everything_and_imports_elsewhere(tmp_path: Path) -> Non
         ).strip()
     )
     installed = {path.relative_to(site / "penguinmails") for path in (site / "penguinmails").rglob("*")}
-    wanted = {
-        path.relative_to(ROOT)
-        for folder in FOLDERS
-        for path in (ROOT / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    assert not wanted - installed, "missing from the wheel: see package-data in pyproject.toml"
+    copied = [path.relative_to(source) for name in FOLDERS for path in (source / name).rglob("*") if path.is_file()]
+    missing = sorted(str(path) for path in set(copied) - installed)
+    assert not missing, "see package-data in pyproject.toml"
 
     names = [
-        "penguinmails." + ".".join(path.with_suffix("").relative_to(ROOT).parts).removesuffix(".__init__")
-        for folder in FOLDERS
-        for path in modules(folder)
-        if "migrations" not in path.parts and path != ROOT / "stack" / "environment.py"
+        "penguinmails." + ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+        for path in copied
+        if path.suffix == ".py" and "migrations" not in path.parts and path != Path("stack/environment.py")
     ]
     program = (
         "import importlib, sys\n"

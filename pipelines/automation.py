@@ -1,0 +1,34 @@
+"""When things run by themselves: only what hangs on the wall clock is scheduled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import dagster as dg
+
+from penguinmails.pipelines.jobs import daily, watch_queue
+from penguinmails.pipelines.partitions import DAILY
+
+
+@dg.schedule(
+    job=daily,
+    cron_schedule="0 2 * * *",
+    execution_timezone="UTC",
+    description="Every night at 02:00 UTC: the day that has just ended.",
+)
+def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+    day = (context.scheduled_execution_time - timedelta(days=1)).date().isoformat()
+    if DAILY.has_partition_key(day, current_time=context.scheduled_execution_time):
+        yield dg.RunRequest(run_key=day, partition_key=day)
+
+
+queue_every_five_minutes = dg.ScheduleDefinition(
+    name="queue_every_five_minutes",
+    job=watch_queue,
+    cron_schedule="*/5 * * * *",
+    execution_timezone="UTC",
+    description="One small run: the series goes to the history table, not into Dagster's event log.",
+)
+
+SCHEDULES = [nightly, queue_every_five_minutes]
