@@ -1,0 +1,237 @@
+"""Handlers in child processes: one that hangs, exits or eats all memory takes only itself along.
+
+Each child runs its jobs one after the other. The parent ends a child whose job runs past its time, notices one that
+died, blames exactly the job in hand, and gives the jobs behind it to another child.
+
+Belongs here: children and their pipes. Does not belong here: what a handler's end means for its job (settlement.py).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import select
+import signal
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import wait
+
+from penguinmails.queue.execution import Kind, Outcome, run_job
+from penguinmails.queue.executors import RunTime
+from penguinmails.queue.handlers import Handlers, StartedJob
+
+_AHEAD_SECONDS = 0.05
+"""How much work a child is given ahead, so that it need not wait for the parent."""
+_MOST_AHEAD = 200
+_TRUST = struct.Struct("!d")
+
+
+class ChildProcesses:
+    """An executor with one child process a slot. Children are started at first use and again when they died.
+
+    Args:
+        handlers: what they run; must be picklable (handlers of entry points are loaded in the child).
+    """
+
+    start_seconds = 30.0
+    """Added to the time limit of a child's first job: it has to start and load its handlers."""
+
+    def __init__(self, handlers: Handlers, *, slots: int) -> None:
+        self._handlers = handlers
+        self._slots = slots
+        self._pending: deque[StartedJob] = deque()
+        self._children: list[_Child] = []
+        self._run_time = RunTime()
+        self._trusted_until = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    def room(self) -> int:
+        wanted = self._slots * self._run_time.jobs_within(_AHEAD_SECONDS, _MOST_AHEAD)
+        return max(0, wanted - len(self.in_hand()))
+
+    def submit(self, jobs: Sequence[StartedJob]) -> None:
+        self._pending.extend(jobs)
+        self._hand_out()
+
+    def collect(self, seconds: float) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        waiting_for = {child.pipe: child for child in self._children if child.jobs}
+        if waiting_for:
+            for pipe in wait(list(waiting_for), timeout=seconds):
+                outcomes += self._read(waiting_for[pipe])  # type: ignore[index]  # what came out is what went in
+        outcomes += self._end_overdue()
+        self._hand_out()
+        return outcomes
+
+    def in_hand(self) -> list[StartedJob]:
+        return [*(job for child in self._children for job in child.jobs), *self._pending]
+
+    def trust(self, until: float) -> None:
+        with self._lock:  # called from the lease's thread
+            self._trusted_until = until
+            for child in self._children:
+                child.trust(until)
+
+    def abandon(self) -> list[StartedJob]:
+        left = self.in_hand()
+        self._pending.clear()
+        with self._lock:
+            children, self._children = self._children, []
+        for child in children:
+            child.kill()
+            child.close()
+        return left
+
+    def close(self) -> None:
+        self.abandon()
+
+    def _hand_out(self) -> None:
+        """Gives pending jobs to the children that have the least ahead."""
+        ahead = self._run_time.jobs_within(_AHEAD_SECONDS, _MOST_AHEAD)
+        while self._pending:
+            child = min(self._children, key=lambda each: len(each.jobs), default=None)
+            if (child is None or child.jobs) and len(self._children) < self._slots:
+                child = self._start_child()
+            if child is None or len(child.jobs) >= ahead:
+                return
+            try:
+                child.give(self._pending[0])
+            except OSError:  # it is dying: its end is read from its pipe
+                return
+            self._pending.popleft()
+
+    def _start_child(self) -> _Child:
+        child = _Child(self._handlers, self._trusted_until, self.start_seconds)
+        with self._lock:
+            self._children.append(child)
+            child.trust(self._trusted_until)
+        return child
+
+    def _read(self, child: _Child) -> list[Outcome]:
+        outcomes, is_alive = child.outcomes()
+        for outcome in outcomes:
+            self._run_time.add(outcome.run_seconds)
+        return outcomes if is_alive else [*outcomes, *self._bury(child, "")]
+
+    def _end_overdue(self) -> list[Outcome]:
+        outcomes = []
+        for child in list(self._children):
+            if child.jobs and child.running_seconds() > child.jobs[0].timeout_seconds + child.start_seconds:
+                outcomes += self._bury(child, f"it ran longer than {child.jobs[0].timeout_seconds:g} s")
+        return outcomes
+
+    def _bury(self, child: _Child, reason: str) -> list[Outcome]:
+        """Ends a child, blames the job in hand and takes back those behind it."""
+        with self._lock:
+            self._children.remove(child)
+        child.kill()
+        outcomes, _ = child.outcomes()  # what it had sent before
+        child.close()
+        if not child.jobs:
+            return outcomes
+        job, *behind = child.jobs
+        self._pending.extendleft(reversed(behind))
+        error = reason or f"the handler ended its process ({_how_it_ended(child.process.exitcode)})"
+        return [*outcomes, Outcome(job, Kind.FAILED, child.running_seconds(), error, crashes=0 if reason else 1)]
+
+
+class _Child:
+    """One child process, the pipe of jobs and outcomes, and the line that tells it how long it may live."""
+
+    def __init__(self, handlers: Handlers, trusted_until: float, start_seconds: float) -> None:
+        self.start_seconds = start_seconds
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        read_end, self._life_line = context.Pipe(duplex=False)
+        self.jobs: deque[StartedJob] = deque()
+        self._began = time.monotonic()
+        self.process = context.Process(
+            target=_serve, args=(theirs, read_end, handlers, trusted_until), name="queue handlers", daemon=True
+        )
+        self.process.start()
+        theirs.close()
+        read_end.close()
+
+    def give(self, job: StartedJob) -> None:
+        self.pipe.send(job)
+        if not self.jobs:
+            self._began = time.monotonic()
+        self.jobs.append(job)
+
+    def running_seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def trust(self, until: float) -> None:
+        with suppress(OSError):
+            self._life_line.send_bytes(_TRUST.pack(until))
+
+    def outcomes(self) -> tuple[list[Outcome], bool]:
+        """Returns what has come out, and whether the child may send more."""
+        outcomes: list[Outcome] = []
+        try:
+            while self.pipe.poll():
+                outcomes.append(self.pipe.recv())
+                self.jobs.popleft()
+                self._began = time.monotonic()
+                self.start_seconds = 0.0
+        except (EOFError, OSError):
+            return outcomes, False
+        return outcomes, True
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+    def close(self) -> None:
+        self.pipe.close()
+        self._life_line.close()
+
+
+def _serve(pipe: Pipe, life_line: Pipe, handlers: Handlers, trusted_until: float) -> None:
+    """The child: runs what comes until the parent is gone."""
+    for stopping in (signal.SIGINT, signal.SIGTERM):  # often sent to us too; the parent's business, it lets us finish
+        signal.signal(stopping, signal.SIG_IGN)
+    trust = _Trust(life_line, trusted_until)
+    while True:
+        try:
+            job: StartedJob = pipe.recv()
+        except (EOFError, OSError):
+            return
+        pipe.send(run_job(handlers, job, lambda: trust.until))
+
+
+class _Trust:
+    """Follows the parent's lease. Ends this process, in the middle of whatever it does, when the lease may have run out or
+    the parent is gone: from then on another worker may have our job.
+    """
+
+    def __init__(self, life_line: Pipe, until: float) -> None:
+        self.until = until
+        self._life_line = life_line
+        threading.Thread(target=self._follow, name="lease of the parent", daemon=True).start()
+
+    def _follow(self) -> None:
+        while True:
+            left = self.until - time.monotonic()
+            if left <= 0:
+                os._exit(70)
+            if select.select([self._life_line], [], [], left)[0]:
+                try:
+                    (self.until,) = _TRUST.unpack(self._life_line.recv_bytes())
+                except (EOFError, OSError):
+                    os._exit(71)
+
+
+def _how_it_ended(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"signal {signal.Signals(-exit_code).name}"
+    return f"exit code {exit_code}"

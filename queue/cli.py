@@ -1,0 +1,221 @@
+"""`penguinmails queue`: running the queue's processes and looking after them.
+
+Belongs here: commands. Does not belong here: what they do (relay.py, worker.py, reaper.py, probe.py …).
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import click
+from rich.table import Table
+
+from penguinmails.stack.console import console, json_option, notes, print_json, progress
+from penguinmails.stack.errors import InputError
+
+if TYPE_CHECKING:
+    from penguinmails.queue.probe import QueueSnapshot
+    from penguinmails.queue.thresholds import Exceeded
+
+
+@click.group()
+def queue() -> None:
+    """The job queue: PostgreSQL decides, Redis is the fast lane."""
+
+
+@queue.command()
+@json_option
+def migrate(as_json: bool) -> None:
+    """Bring the queue's tables and declared queues up to date."""
+    from penguinmails.queue.schema import migrate as apply
+    from penguinmails.stack.stores import resolve
+
+    applied = apply(resolve())
+    if as_json:
+        print_json({"applied": applied})
+    else:
+        console.print(f"Applied: {', '.join(applied)}" if applied else "Already up to date.")
+
+
+@queue.command()
+def relay() -> None:
+    """Hand ready jobs over to Redis until stopped (any number may run)."""
+    from penguinmails.queue.relay import Relay
+    from penguinmails.stack.stores import resolve
+
+    running = Relay(resolve())
+    notes.print("Relay runs; Ctrl-C stops it.")
+    running.run(_until_signal())
+
+
+@queue.command()
+def reaper() -> None:
+    """Take back what dead processes held, until stopped (one is active, others wait)."""
+    from penguinmails.queue.reaper import Reaper
+    from penguinmails.stack.stores import resolve
+
+    running = Reaper(resolve())
+    notes.print("Reaper runs; Ctrl-C stops it.")
+    running.run(_until_signal())
+
+
+@queue.command()
+@click.option("--queue", "queue_names", multiple=True, help="Serve only this queue (repeatable; default: all known).")
+@click.option("--slots", default=2, show_default=True, type=click.IntRange(1, 256), help="Handlers running at once.")
+@json_option
+def worker(queue_names: tuple[str, ...], slots: int, as_json: bool) -> None:
+    """Run jobs until stopped; stopping waits up to 30 seconds for those that run."""
+    from penguinmails.queue.child_processes import ChildProcesses
+    from penguinmails.queue.handlers import Handlers
+    from penguinmails.queue.worker import Worker
+    from penguinmails.stack.stores import resolve
+
+    handlers = Handlers.installed()
+    served = list(queue_names) or handlers.queue_names
+    unknown = sorted(set(served) - set(handlers.queue_names))
+    if unknown:
+        raise InputError(f"queue {unknown[0]}", "has no handler here", f"Known: {', '.join(handlers.queue_names)}.")
+    running = Worker(resolve(), served, ChildProcesses(handlers, slots=slots))
+    notes.print(f"Worker with {slots} slots serves {', '.join(served)}; Ctrl-C stops it.")
+    running.run(_until_signal())
+    if as_json:
+        print_json(running.counts)
+
+
+@queue.command()
+@click.option("--at-most-seconds", default=600.0, show_default=True, help="End then, however much is left.")
+@json_option
+def drain(at_most_seconds: float, as_json: bool) -> None:
+    """Run everything that is ready, in this process, and return."""
+    from penguinmails.queue.drain import drain as run
+    from penguinmails.stack.stores import resolve
+
+    stores = resolve()
+    with progress(visible=not as_json) as bar:
+        task = bar.add_task("running jobs", total=None)
+        report = run(
+            stores,
+            at_most_seconds=at_most_seconds,
+            stop=_until_signal(),
+            progress=lambda count: bar.advance(task, count),
+        )
+    if as_json:
+        print_json(report)
+        return
+    console.print(
+        f"{report.completed:,} completed, {report.retried:,} to be tried again, {report.dead:,} dead letters, "
+        f"{report.left:,} left, {report.seconds:.1f} s"
+    )
+
+
+@queue.command()
+@click.argument("queue_name")
+@click.argument("payload", default="{}")
+@click.option("--priority", type=int, help="0 (soonest) to 1000; default: the queue's.")
+@click.option("--run-at", type=click.DateTime(), help="Not before this time (UTC).")
+@click.option("--dedupe-key", help="Do nothing while a live job of the queue has this key.")
+@click.option("--tenant", "tenant_id", type=click.UUID, help="Whose job it is.")
+@json_option
+def enqueue(
+    queue_name: str,
+    payload: str,
+    priority: int | None,
+    run_at: Any,
+    dedupe_key: str | None,
+    tenant_id: UUID | None,
+    as_json: bool,
+) -> None:
+    """Enqueue one job with a JSON object of ids and small configuration as its payload."""
+    from datetime import UTC
+
+    import orjson
+
+    from penguinmails.queue.connections import connect
+    from penguinmails.queue.errors import PayloadRefused
+    from penguinmails.queue.producer import enqueue as insert
+    from penguinmails.stack.stores import resolve
+
+    try:
+        document = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        raise PayloadRefused("payload", "is not JSON", "Give a JSON object, for example '{}'.") from None
+    with connect(resolve().queue_url) as connection:
+        enqueued = insert(
+            connection,
+            queue_name,
+            document,
+            priority=priority,
+            run_at=run_at.replace(tzinfo=UTC) if run_at else None,
+            dedupe_key=dedupe_key,
+            tenant_id=tenant_id,
+        )
+    if as_json:
+        print_json(enqueued)
+    else:
+        console.print(f"{'Enqueued' if enqueued.is_new else 'Was there already:'} {enqueued.id}")
+
+
+@queue.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Show depths, rates, processes and every limit that is exceeded; exit code 1 when one is."""
+    from penguinmails.queue.probe import as_document, probe
+    from penguinmails.queue.thresholds import evaluate
+    from penguinmails.stack.stores import resolve
+
+    snapshot = probe(resolve())
+    exceeded = evaluate(snapshot)
+    if as_json:
+        problems = [
+            {"name": each.threshold.name, "severity": each.threshold.severity, "figure": each.figure}
+            for each in exceeded
+        ]
+        print_json(as_document(snapshot) | {"exceeded": problems})
+    else:
+        _print_status(snapshot, exceeded)
+    if exceeded:
+        raise click.exceptions.Exit(1)
+
+
+def _print_status(snapshot: QueueSnapshot, exceeded: list[Exceeded]) -> None:
+    table = Table("queue", "band", *(_right(name) for name in ("ready", "in Redis", "running", "scheduled", "oldest")))
+    for lane in snapshot.lanes:
+        if lane.waiting or lane.running or lane.scheduled:
+            in_redis = "?" if lane.in_redis is None else f"{lane.in_redis:,}"
+            figures = (f"{lane.ready:,}", in_redis, f"{lane.running:,}", f"{lane.scheduled:,}")
+            table.add_row(lane.queue_name, lane.band, *figures, f"{lane.oldest_ready_seconds:,.0f} s")
+    if table.row_count:
+        console.print(table)
+    console.print(
+        f"{snapshot.waiting:,} waiting, {snapshot.running:,} running; last 5 minutes: {snapshot.completed_5_minutes:,} "
+        f"completed, {snapshot.failed_5_minutes:,} failed; {snapshot.dead_letters:,} dead letters"
+    )
+    kinds = ", ".join(f"{snapshot.processes_of(kind)} {kind}" for kind in ("relay", "worker", "reaper"))
+    console.print(f"Processes: {kinds}; Redis {'answers' if snapshot.redis else 'is away'}")
+    if snapshot.paused:
+        console.print(f"Paused: {', '.join(snapshot.paused)}")
+    for each in exceeded:
+        console.print(f"{each.threshold.severity.upper()}  {each.summary}", markup=False)
+
+
+def _right(name: str) -> Any:
+    from rich.table import Column
+
+    return Column(name, justify="right")
+
+
+def _until_signal() -> Callable[[], bool]:
+    """Returns a question that becomes true at SIGTERM or SIGINT."""
+    stopping = False
+
+    def stop(_: int, __: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return lambda: stopping

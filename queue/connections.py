@@ -1,0 +1,58 @@
+"""Connections of the queue's processes to PostgreSQL.
+
+Belongs here: how they are opened and what their session is set to. Does not belong here: what is asked on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+from pydantic import SecretStr
+
+from penguinmails.stack.errors import ServerError
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+# Statistics about states that last milliseconds are always stale; with other plans open to it the planner now and then
+# reads every row in flight. Batches of the protocol are only ever right as: walk the batch, find each row by its key.
+_PLANS: LiteralString = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
+_LIMITS: LiteralString = "SET statement_timeout = '60s'; SET lock_timeout = '10s'; SET TIME ZONE 'UTC'"
+
+
+@contextmanager
+def connect(url: SecretStr) -> Iterator[Connection]:
+    """Opens an autocommit connection for reading, probing and changing queues, closed afterwards."""
+    connection = _open(url)
+    try:
+        connection.execute(_LIMITS)
+        yield connection
+    finally:
+        connection.close()
+
+
+def open_protocol_connection(url: SecretStr) -> Connection:
+    """Opens an autocommit connection whose plans cannot tip over: for the statements of the protocol only.
+
+    Raises:
+        ServerError: PostgreSQL does not answer.
+    """
+    connection = _open(url)
+    connection.execute(_LIMITS)
+    connection.execute(_PLANS)
+    return connection
+
+
+def _open(url: SecretStr) -> Connection:
+    try:
+        return psycopg.connect(
+            url.get_secret_value(), autocommit=True, connect_timeout=10, application_name="penguinmails queue"
+        )
+    except psycopg.OperationalError as error:
+        raise ServerError(
+            "PostgreSQL of the queue",
+            f"cannot be reached ({type(error).__name__})",
+            "Start it (penguinmails up) or check PENGUINMAILS_QUEUE_URL, then run again.",
+        ) from None

@@ -1,0 +1,150 @@
+"""The relay: claims ready jobs in PostgreSQL and hands them over to Redis. Any number may run at once.
+
+Commit first, then push: a worker can never see a message whose claim it cannot find. What is lost between the two is
+found by the reconciler when the hand-off's lease has run out.
+
+Belongs here: that order, room and batches. Does not belong here: looking for what got lost (reconciler.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from penguinmails.queue.configuration import DEFAULTS, Configuration
+from penguinmails.queue.connections import Connection, open_protocol_connection
+from penguinmails.queue.errors import FastLaneUnavailable
+from penguinmails.queue.fast_lane import FastLane, HandOff, Ticket
+from penguinmails.queue.handlers import PROTOCOL
+from penguinmails.queue.leases import Lease
+from penguinmails.queue.queues import Band
+from penguinmails.stack.errors import ServerError
+from penguinmails.stack.stores import Stores
+
+_RECONNECT_SECONDS = 0.5
+_BUSY_MEMORY_SECONDS = 1.0
+
+
+@dataclass
+class RelayCounts:
+    """What this relay has done since it was made."""
+
+    handed_off: int = 0
+    put_back: int = 0
+    promoted: int = 0
+
+
+class Relay:
+    """One relay. `step` does one turn; `run` turns until told to stop."""
+
+    def __init__(self, stores: Stores, *, configuration: Configuration = DEFAULTS) -> None:
+        self.counts = RelayCounts()
+        self._stores = stores
+        self._configuration = configuration
+        self._fast_lane = FastLane.open(stores)
+        self._connection: Connection | None = None
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Hands jobs over until `stop` says so.
+
+        Raises:
+            FastLaneUnsafe: this Redis evicts or forgets; nothing was handed over.
+        """
+        self._wait_for_safe_redis(stop)
+        lease = Lease(self._stores.queue_url, "relay", self._configuration)
+        busy_at = 0.0
+        try:
+            while not stop():
+                try:
+                    if self.step():
+                        busy_at = time.monotonic()
+                        continue
+                except (psycopg.OperationalError, ServerError):
+                    self._disconnect()
+                    time.sleep(_RECONNECT_SECONDS)
+                    continue
+                recently = time.monotonic() - busy_at < _BUSY_MEMORY_SECONDS
+                time.sleep(self._configuration.poll_seconds if recently else self._configuration.idle_poll_seconds)
+        finally:
+            lease.close()
+            self.close()
+
+    def step(self) -> int:
+        """One turn: returns how many jobs were handed over.
+
+        Raises:
+            FastLaneUnavailable: Redis is away; what had been claimed was put back.
+            ServerError, psycopg.OperationalError: PostgreSQL is away; try again later.
+        """
+        connection = self._ready_connection()
+        self.counts.promoted += connection.execute(
+            PROTOCOL["promote_due"], {"batch": self._configuration.batch}
+        ).rowcount
+        hand_offs = self._claim(connection)
+        if hand_offs:
+            self._push(connection, hand_offs)
+        return len(hand_offs)
+
+    def close(self) -> None:
+        self._disconnect()
+        self._fast_lane.close()
+
+    def _claim(self, connection: Connection) -> list[HandOff]:
+        """Claims what there is room for; committed when this returns."""
+        queue_names = [row[0] for row in connection.execute(PROTOCOL["active_queues"])]
+        lanes = self._lanes_with_room(queue_names)
+        rows = connection.execute(
+            PROTOCOL["claim"],
+            {
+                "queue_names": [name for name, _, _ in lanes],
+                "first_priorities": [band.priorities[0] for _, band, _ in lanes],
+                "last_priorities": [band.priorities[1] for _, band, _ in lanes],
+                "rooms": [room for _, _, room in lanes],
+                "hand_off_seconds": self._configuration.hand_off_seconds,
+            },
+        ).fetchall()
+        rows.sort(key=lambda row: (row[3], row[4], row[0]))  # priority, created, id
+        return [HandOff(Ticket(row[0], row[1]), row[2], row[3], row[5]) for row in rows]
+
+    def _lanes_with_room(self, queue_names: Sequence[str]) -> list[tuple[str, Band, int]]:
+        depths = self._fast_lane.depths(queue_names)
+        room = {
+            lane: min(self._configuration.batch, self._configuration.high_water - depth)
+            for lane, depth in depths.items()
+        }
+        return [(name, band, count) for (name, band), count in room.items() if count > 0]
+
+    def _push(self, connection: Connection, hand_offs: list[HandOff]) -> None:
+        try:
+            self._fast_lane.push(hand_offs)
+        except FastLaneUnavailable:
+            self.counts.put_back += put_back(connection, [job.ticket for job in hand_offs])
+            raise
+        self.counts.handed_off += len(hand_offs)
+
+    def _wait_for_safe_redis(self, stop: Callable[[], bool]) -> None:
+        while not stop():
+            try:
+                return self._fast_lane.require_safe()
+            except FastLaneUnavailable:
+                time.sleep(_RECONNECT_SECONDS)
+        return None
+
+    def _ready_connection(self) -> Connection:
+        self._connection = self._connection or open_protocol_connection(self._stores.queue_url)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
+def put_back(connection: Connection, tickets: Sequence[Ticket]) -> int:
+    """Makes hand-offs ready again; returns how many still were hand-offs. Their messages are stale from now on."""
+    return connection.execute(
+        PROTOCOL["put_back"], {"ids": [each.id for each in tickets], "gens": [each.gen for each in tickets]}
+    ).rowcount
