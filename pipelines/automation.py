@@ -19,7 +19,7 @@ from penguinmails.pipelines.partitions import DAILY
 )
 def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
     day = (context.scheduled_execution_time - timedelta(days=1)).date().isoformat()
-    if DAILY.has_partition_key(day, current_time=context.scheduled_execution_time):
+    if DAILY.has_partition_key(day):
         yield dg.RunRequest(run_key=day, partition_key=day)
 
 

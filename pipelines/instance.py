@@ -20,7 +20,7 @@ from penguinmails.stack.stores import Stores
 if TYPE_CHECKING:
     import dagster as dg
 
-URL_VARIABLE = "PENGUINMAILS_DAGSTER_URL"
+STORAGE_VARIABLE = "PENGUINMAILS_DAGSTER_STORAGE_URL"
 PROCESS_TAG = "penguinmails/process"
 _POLICIES = Path(__file__).with_name("dagster.yaml")
 
@@ -33,7 +33,7 @@ def prepare(stores: Stores) -> dict[str, str]:
     folder = stores.home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     configuration = yaml.safe_load(_POLICIES.read_text()) | {
-        "storage": {"postgres": {"postgres_url": {"env": URL_VARIABLE}}},
+        "storage": {"postgres": {"postgres_url": {"env": STORAGE_VARIABLE}}},
         "compute_logs": {
             "module": "dagster._core.storage.local_compute_log_manager",
             "class": "LocalComputeLogManager",
@@ -51,7 +51,8 @@ def prepare(stores: Stores) -> dict[str, str]:
     return {
         "DAGSTER_HOME": str(folder),
         "PENGUINMAILS_HOME": str(stores.home),
-        URL_VARIABLE: stores.dagster_url.get_secret_value(),
+        # dagster-postgres speaks psycopg2's dialect, SQLAlchemy 2.1 takes psycopg 3 unless told.
+        STORAGE_VARIABLE: "postgresql+psycopg2://" + stores.dagster_url.get_secret_value().split("://", 1)[1],
     }
 
 

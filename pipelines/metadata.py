@@ -16,7 +16,7 @@ import dagster as dg
 OWNERS = ["team:data-platform"]
 
 
-def of_report(report: Any) -> dict[str, dg.MetadataValue[Any]]:
+def of_report(report: Any) -> dict[str, Any]:
     """Returns the plain fields of a report as metadata, under their own names; nested ones are left out.
 
     Args:

@@ -58,18 +58,18 @@ def progress_of(what: str, log: _Logs, *, total: int | None = None) -> Iterator[
         yield lambda units: listener.bars.update(bar, advance=units)
         listener.bars.update(bar, visible=False)
         return
-    done, last = 0, time.monotonic()
+    done, last, tell = 0, time.monotonic(), log.info
 
     def advance(units: int) -> None:
         nonlocal done, last
         done += units
         if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            log.info(f"{done:,} {what}" + (f" of {total:,}" if total else ""))
+            tell(f"{done:,} {what} of {total:,}" if total else f"{done:,} {what}")
 
     yield advance
     if done:
-        log.info(f"{done:,} {what} in all")
+        tell(f"{done:,} {what} in all")
 
 
 def collect(name: str, result: Any) -> None:

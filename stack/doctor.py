@@ -72,8 +72,8 @@ def _redis(stores: Stores) -> Finding:
     client = stores.open_redis()
     try:
         about = client.info()
-        policy = str(client.config_get("maxmemory-policy").get("maxmemory-policy"))  # type: ignore[union-attr]
-        kept = about.get("aof_enabled") == 1  # type: ignore[union-attr]
+        policy = str(client.config_get("maxmemory-policy").get("maxmemory-policy"))
+        kept = about.get("aof_enabled") == 1
     except redis.RedisError as error:
         return Finding(
             "Redis of queue",
@@ -83,7 +83,7 @@ def _redis(stores: Stores) -> Finding:
         )
     finally:
         client.close()
-    version = about.get("valkey_version") or about.get("redis_version")  # type: ignore[union-attr]
+    version = about.get("valkey_version") or about.get("redis_version")
     ok = policy == "noeviction" and kept
     remedy = "" if ok else "Set maxmemory-policy noeviction and appendonly yes: anything else can lose hand-offs."
     return Finding("Redis of queue", ok, f"version {version}, {policy}, append-only {'on' if kept else 'off'}", remedy)

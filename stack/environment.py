@@ -76,7 +76,9 @@ def make_environment() -> None:
 
 def install(profile: str) -> None:
     """Installs the locked packages and this project, editable, without resolving anything anew."""
-    uv = [str(ENVIRONMENT / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON)]
+    uv = [str(ENVIRONMENT / "bin" / "uv"), "pip", "install", "--python", str(PYTHON)]
+    if not sys.stderr.isatty():  # on a terminal it shows how far it has come
+        uv.append("--quiet")
     run(*uv, "--require-hashes", "--no-deps", "-r", str(LOCKS[profile]), env=installer_settings())
     run(*uv, "--no-deps", "--no-build-isolation", "--reinstall-package", "penguinmails", "-e", str(ROOT))
 

@@ -1,0 +1,111 @@
+"""Assets of the OLTP tier: the schema, mail taken in, and every table by its declaration."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from penguinmails.oltp.table_model import Section, Table
+from penguinmails.oltp.tables import TABLES
+from penguinmails.pipelines import metadata
+from penguinmails.pipelines.reporting import collect, progress_of
+from penguinmails.pipelines.resources import Platform
+from penguinmails.stack.clock import utc_now
+
+GROUP = "oltp"
+SCHEMA = dg.AssetKey(["oltp", "schema"])
+LOADED_MAIL = dg.AssetKey(["oltp", "loaded_mail"])
+
+
+@dg.asset(
+    key=SCHEMA,
+    group_name=GROUP,
+    kinds={"postgres", "sql"},
+    owners=metadata.OWNERS,
+    description="Tables, roles, row level security and partitions, brought to the newest migration.",
+)
+def schema(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+    from penguinmails.oltp.schema import migrate
+
+    applied = migrate(platform.stores)
+    return dg.MaterializeResult(metadata={"migrations_applied": len(applied), "tables": len(TABLES)})
+
+
+class Mail(dg.Config):
+    """Which mail to load."""
+
+    path: str | None = Field(
+        default=None,
+        description="mbox, maildir, folder or tar(.gz) of RFC 822 files, or one .eml; empty: the synthetic set.",
+    )
+
+
+@dg.asset(
+    key=LOADED_MAIL,
+    deps=[SCHEMA],
+    group_name=GROUP,
+    kinds={"postgres", "email"},
+    owners=metadata.OWNERS,
+    description="Mail loaded into the demo tenant. Every item is either loaded or set aside with a reason; loading the "
+    "same source again changes nothing. In production the application writes these tables itself.",
+)
+def loaded_mail(
+    context: dg.AssetExecutionContext, config: Mail, platform: dg.ResourceParam[Platform]
+) -> dg.MaterializeResult[None]:
+    from penguinmails.oltp.intake import load_mail
+    from penguinmails.oltp.mail_sources import open_mail
+    from penguinmails.oltp.synthetic import synthetic_source
+
+    source = open_mail(Path(config.path)) if config.path else synthetic_source()
+    with progress_of("messages loaded", context.log) as progress:
+        report = load_mail(platform.stores, source, clock=utc_now, progress=progress)
+    collect("intake", report)
+    return dg.MaterializeResult(metadata=metadata.of_report(report))
+
+
+def _spec(table: Table) -> dg.AssetSpec:
+    columns = [
+        dg.TableColumn(
+            column.name,
+            column.type,
+            column.comment,
+            dg.TableColumnConstraints(nullable=not column.required, unique=table.primary_key == (column.name,)),
+            tags={"personal_data": column.personal.value},
+        )
+        for column in table.columns
+    ]
+    filled_by_intake = [LOADED_MAIL] if table.section is Section.MESSAGING else [SCHEMA]
+    return dg.AssetSpec(
+        ["oltp", table.name],
+        group_name=GROUP,
+        kinds={"postgres", "table"},
+        owners=metadata.OWNERS,
+        description=f"{table.meaning}\n\nRows are isolated by {table.isolation}.",
+        tags={"section": table.section.value, "isolation": table.isolation.value},
+        deps=[*filled_by_intake, *(["oltp", name] for name in table.references if name != table.name)],
+        metadata={
+            "dagster/table_name": f"public.{table.name}",
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+        },
+    )
+
+
+@dg.multi_asset(name="oltp_tables", specs=[_spec(table) for table in TABLES.values()], can_subset=True)
+def tables(
+    context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Observes the tables: the application fills them; here they are counted, sized and looked at."""
+    from penguinmails.oltp.statistics import table_statistics
+
+    statistics = {seen.table: seen for seen in table_statistics(platform.stores)}
+    for name in TABLES:
+        key = dg.AssetKey(["oltp", name])
+        if key in context.selected_asset_keys:
+            seen = statistics[name]
+            yield dg.MaterializeResult(
+                asset_key=key, metadata={"dagster/row_count": seen.rows} | metadata.of_report(seen)
+            )
+
+
+ASSETS = [schema, loaded_mail, tables]

@@ -1,0 +1,83 @@
+"""The commands that join the tiers: `penguinmails run` and `penguinmails ui`.
+
+Belongs here: options, progress on the terminal, exit codes. Does not belong here: what a run does (running.py), what it
+prints (summary.py). Dagster is imported only once a command really starts: its import takes longer than most commands.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from penguinmails.stack.console import console, json_option, notes, print_json, progress
+from penguinmails.stack.errors import InputError
+from penguinmails.stack.stores import resolve
+
+_FIRST_PORT = 3000
+_PORTS_TRIED = 100
+
+
+@click.command()
+@click.option(
+    "--mail",
+    type=click.Path(path_type=Path),
+    help="Real mail: an mbox file, a maildir, a folder or tar(.gz) of RFC 822 files, or one .eml. "
+    "Without it, a synthetic set that the project makes itself.",
+)
+@click.option(
+    "--grace-hours",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="How long bodies stay in PostgreSQL after they were stored and read back. Schedules keep them 24 hours.",
+)
+@json_option
+def run(mail: Path | None, grace_hours: float, as_json: bool) -> None:
+    """Do the whole path once: load mail, hand bodies over, roll up, publish, probe the queue, and show what came of it.
+
+    Running it again takes only what is new. It can be killed at any point and started again, and two may run at once.
+    """
+    if mail is not None and not mail.exists():
+        raise InputError(
+            f"--mail {mail}", "does not exist", "Give an mbox, a maildir, a folder, a tar or an .eml file."
+        )
+    with notes.status("Starting the servers ..."):
+        stores = resolve()
+    with notes.status("Loading Dagster ..."):
+        from penguinmails.pipelines.running import run_everything
+        from penguinmails.pipelines.summary import print_summary
+    with progress(visible=not as_json) as bars:
+        outcome = run_everything(stores, mail=mail, grace_hours=grace_hours, bars=bars)
+    if as_json:
+        print_json(outcome)
+    else:
+        print_summary(console, stores, outcome)
+    if not outcome.succeeded:
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Port on the loopback interface; by default a free one.")
+def ui(port: int | None) -> None:
+    """Open Dagster's UI, with its daemon, until Ctrl-C."""
+    stores = resolve()
+    from penguinmails.pipelines.instance import prepare
+
+    port = port or _free_port()
+    environment = os.environ | prepare(stores)
+    console.print(f"Dagster's UI: http://127.0.0.1:{port}  (Ctrl-C ends it; the servers stay: penguinmails down)")
+    dagster = Path(sys.executable).with_name("dagster")
+    arguments = ["dev", "-m", "penguinmails.pipelines.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    os.execve(dagster, [str(dagster), *arguments], environment)  # noqa: S606 - Ctrl-C must reach it directly
+
+
+def _free_port() -> int:
+    for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS_TRIED):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise InputError("--port", f"none of {_FIRST_PORT} to {_FIRST_PORT + _PORTS_TRIED} is free", "Name a free one.")

@@ -1,0 +1,116 @@
+"""One run of the whole path in this process, recorded in Dagster's instance like any other run.
+
+Belongs here: which assets run in which order for which days. Does not belong here: what an asset does, what is printed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from rich.progress import Progress
+
+from penguinmails.pipelines.assets import content_store, oltp
+from penguinmails.pipelines.definitions import build_defs
+from penguinmails.pipelines.instance import PROCESS_TAG, close_runs_of_killed_processes, open_instance, this_process
+from penguinmails.pipelines.jobs import everything
+from penguinmails.pipelines.partitions import first_day
+from penguinmails.pipelines.reporting import Listener, listening
+from penguinmails.pipelines.resources import Platform
+from penguinmails.stack.clock import utc_now
+from penguinmails.stack.stores import Stores
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+@dataclass(frozen=True)
+class FailedCheck:
+    """A check that did not pass."""
+
+    asset: str
+    check: str
+    description: str
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What one run did; `reports` holds each tier's own report by name."""
+
+    succeeded: bool
+    seconds: float
+    run_ids: list[str]
+    reports: dict[str, Any]
+    checks_passed: int
+    checks_failed: list[FailedCheck] = field(default_factory=list)
+
+
+def run_everything(stores: Stores, *, mail: Path | None, grace_hours: float, bars: Progress) -> RunOutcome:
+    """Runs every asset once: the OLTP tier first, then the rest for the days that what came in touches.
+
+    Args:
+        stores: where everything is.
+        mail: real mail to load; None loads the synthetic set.
+        grace_hours: how long bodies stay in PostgreSQL after they were stored.
+        bars: progress is drawn here.
+
+    Raises:
+        PlatformError: a step failed; what earlier steps did stays, and another run continues from there.
+    """
+    started = time.monotonic()
+    listener = Listener(bars)
+    definitions = build_defs({"platform": Platform.at(stores)})
+    job = definitions.resolve_job_def(everything.name)
+    groups = {key: asset.group_names_by_key[key] for asset in _assets(definitions) for key in asset.keys}
+    taking_in = [key for key, group in groups.items() if group == oltp.GROUP]
+    settling = [key for key, group in groups.items() if group != oltp.GROUP]
+    results = []
+    with open_instance(stores) as instance, listening(listener):
+        close_runs_of_killed_processes(instance)
+        tags = {PROCESS_TAG: this_process()}
+        mail_config = {"path": str(mail.resolve())} if mail else {}
+        for selection, days, ops in (
+            (taking_in, None, {oltp.LOADED_MAIL: mail_config}),
+            (settling, _days_touched, {content_store.PACKS: {"grace_hours": grace_hours}}),
+        ):
+            first, last = days(listener) if days else (utc_now().date(), utc_now().date())
+            results.append(
+                job.execute_in_process(
+                    instance=instance,
+                    asset_selection=selection,
+                    tags=tags | {_RANGE_START: first.isoformat(), _RANGE_END: last.isoformat()},
+                    run_config=_QUIET | {"ops": {key.to_python_identifier(): {"config": c} for key, c in ops.items()}},
+                )
+            )
+    checks = [check for result in results for check in result.get_asset_check_evaluations()]
+    failed = [
+        FailedCheck(check.asset_key.to_user_string(), check.check_name, check.description or "")
+        for check in checks
+        if not check.passed
+    ]
+    return RunOutcome(
+        succeeded=not failed,
+        seconds=time.monotonic() - started,
+        run_ids=[result.run_id for result in results],
+        reports=listener.results,
+        checks_passed=len(checks) - len(failed),
+        checks_failed=failed,
+    )
+
+
+def _assets(definitions: dg.Definitions) -> Iterable[dg.AssetsDefinition]:
+    return [asset for asset in definitions.assets or [] if isinstance(asset, dg.AssetsDefinition)]
+
+
+def _days_touched(listener: Listener) -> tuple[date, date]:
+    """Returns the days whose partitions this run fills: those of the mail just loaded, and in any case today."""
+    today = utc_now().date()
+    intake = listener.results.get("intake")
+    earliest = intake.first_day if intake is not None and intake.loaded else None
+    floor = date.fromisoformat(first_day())
+    return min(max(earliest or today, floor), today), today
