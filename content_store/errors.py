@@ -1,0 +1,40 @@
+"""Errors of the content tier: each names the storage key or tenant (ids only), the problem and the way out.
+
+Belongs here: the classes. Does not belong here: addresses, subjects, bodies, keys.
+"""
+
+from __future__ import annotations
+
+from penguinmails.stack.errors import InputError, IntegrityError, SettingsError
+
+
+class ContentUnknown(InputError):
+    """No message is known under this storage key or message id."""
+
+
+class ContentGone(InputError):
+    """The message was deleted or erased; that is final or can be undone, as the problem says."""
+
+
+class ContentMissing(IntegrityError):
+    """The index knows the message, but neither the object store nor the hand-over area has it."""
+
+
+class ContentDamaged(IntegrityError):
+    """What the object store holds is not what was stored."""
+
+
+class TenantKeyMissing(SettingsError):
+    """A tenant's key is not where keys are kept, although messages were encrypted with it."""
+
+
+class TenantKeyWrong(SettingsError):
+    """A tenant's key is not the one its messages were encrypted with."""
+
+
+class PackMalformed(IntegrityError):
+    """The bytes are not a whole pack of a known format."""
+
+
+class PackLost(IntegrityError):
+    """A pack that was being built was taken from its builder; its messages are handed over again."""

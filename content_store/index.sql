@@ -1,0 +1,261 @@
+-- Statements on the index. One statement a block; every list is paged by key.
+
+-- name: newest_key_generation
+SELECT max(generation)
+FROM tenant_keys
+WHERE tenant_id = %(tenant_id)s;
+
+-- name: record_key
+-- Two writers at once make the same key, so the first row is right for both.
+INSERT INTO tenant_keys (tenant_id, generation, check_value, created_at)
+VALUES (%(tenant_id)s, %(generation)s, %(check_value)s, %(now)s)
+ON CONFLICT DO NOTHING;
+
+-- name: key_check_value
+SELECT check_value
+FROM tenant_keys
+WHERE tenant_id = %(tenant_id)s
+  AND generation = %(generation)s;
+
+-- name: objects_already_there
+-- Of these messages, the ones the index has: stored by an earlier attempt, or erased since.
+SELECT storage_key, content_hash, erased_at IS NOT NULL AS erased
+FROM content_objects
+WHERE storage_key = ANY(%(storage_keys)s);
+
+-- name: record_pack
+-- Before anything is sent to the object store: no object exists that the index does not know.
+INSERT INTO content_packs (
+    pack_id, tenant_id, retention_class, ingest_month, object_key, state, key_generation, dictionary_id, lease_until, created_at
+)
+VALUES (
+    %(pack_id)s, %(tenant_id)s, %(retention_class)s, %(ingest_month)s, %(object_key)s, 'building', %(key_generation)s,
+    %(dictionary_id)s, %(lease_until)s, %(now)s
+);
+
+-- name: pack_goes_live
+-- Changes no row when the pack was taken from its builder meanwhile.
+UPDATE content_packs
+SET state = 'live',
+    size_bytes = %(size_bytes)s,
+    sha256 = %(sha256)s,
+    messages = %(messages)s,
+    stored_at = %(now)s,
+    verified_at = %(now)s
+WHERE pack_id = %(pack_id)s
+  AND state = 'building';
+
+-- name: make_staging
+CREATE TEMPORARY TABLE staged_objects (
+    storage_key varchar(500) COLLATE "C",
+    raw_size_bytes bigint,
+    created_at timestamptz,
+    content_hash varchar(64),
+    compressed_size_bytes bigint,
+    frame_offset bigint,
+    wrapped_key bytea
+) ON COMMIT DROP;
+
+-- name: fill_staging
+COPY staged_objects (
+    storage_key, raw_size_bytes, created_at, content_hash, compressed_size_bytes, frame_offset, wrapped_key
+) FROM STDIN;
+
+-- name: add_staged_objects
+-- A message that another hand-over stored meanwhile keeps its first place; ours counts as dead in this pack.
+WITH added AS (
+    INSERT INTO content_objects (
+        storage_key, tenant_id, raw_size_bytes, created_at, expires_at, content_hash, compression_algorithm,
+        compressed_size_bytes, pack_id, frame_offset, dictionary_id, key_generation, wrapped_key
+    )
+    SELECT
+        storage_key, %(tenant_id)s, raw_size_bytes, created_at, created_at + make_interval(days => %(keep_days)s),
+        content_hash, %(compression_algorithm)s, compressed_size_bytes, %(pack_id)s, frame_offset, %(dictionary_id)s,
+        %(key_generation)s, wrapped_key
+    FROM staged_objects
+    ON CONFLICT (storage_key) DO NOTHING
+    RETURNING compressed_size_bytes
+)
+UPDATE content_packs
+SET dead_messages = staged.messages - kept.messages,
+    dead_bytes = staged.size_bytes - kept.size_bytes
+FROM (SELECT count(*) AS messages, coalesce(sum(compressed_size_bytes), 0) AS size_bytes FROM staged_objects) AS staged,
+    (SELECT count(*) AS messages, coalesce(sum(compressed_size_bytes), 0) AS size_bytes FROM added) AS kept
+WHERE pack_id = %(pack_id)s
+RETURNING kept.messages, kept.size_bytes;
+
+-- name: condemn_pack
+-- Only what is not live: a live pack is condemned by compaction alone, which moves its messages first.
+UPDATE content_packs
+SET state = 'condemned',
+    delete_after = %(delete_after)s
+WHERE pack_id = %(pack_id)s
+  AND state = 'building';
+
+-- name: condemn_abandoned_packs
+UPDATE content_packs
+SET state = 'condemned',
+    delete_after = %(now)s
+WHERE state = 'building'
+  AND lease_until < %(now)s
+RETURNING pack_id;
+
+-- name: packs_to_delete
+SELECT pack_id, object_key
+FROM content_packs
+WHERE state = 'condemned'
+  AND delete_after <= %(now)s
+  AND lease_until < %(now)s
+  AND NOT EXISTS (SELECT FROM content_objects WHERE content_objects.pack_id = content_packs.pack_id)
+ORDER BY pack_id
+LIMIT %(limit)s;
+
+-- name: pack_is_deleted
+UPDATE content_packs
+SET state = 'deleted',
+    deleted_at = %(now)s
+WHERE pack_id = %(pack_id)s
+  AND state = 'condemned';
+
+-- name: locate
+SELECT
+    object.storage_key, object.tenant_id, object.raw_size_bytes, object.content_hash, object.compressed_size_bytes,
+    pack.object_key, object.frame_offset, object.dictionary_id, object.key_generation, object.wrapped_key,
+    object.last_accessed_at, object.deleted_at, object.erased_at
+FROM content_objects AS object
+LEFT JOIN content_packs AS pack USING (pack_id)
+WHERE object.storage_key = %(storage_key)s;
+
+-- name: locate_message
+-- A storage key opens with the message's id, so this is a range of the primary key.
+SELECT storage_key
+FROM content_objects
+WHERE storage_key >= %(first)s
+  AND storage_key < %(last)s
+ORDER BY storage_key
+LIMIT 2;
+
+-- name: touch
+UPDATE content_objects
+SET last_accessed_at = %(now)s
+WHERE storage_key = %(storage_key)s
+  AND (last_accessed_at IS NULL OR last_accessed_at < %(now)s - interval '1 day');
+
+-- name: record_broken_reference
+INSERT INTO broken_references (storage_key, tenant_id, problem, found_at)
+VALUES (%(storage_key)s, %(tenant_id)s, %(problem)s, %(now)s)
+ON CONFLICT (storage_key) DO UPDATE
+SET problem = excluded.problem,
+    seen_again_at = excluded.found_at;
+
+-- name: clear_broken_reference
+DELETE FROM broken_references
+WHERE storage_key = %(storage_key)s;
+
+-- name: page_of_objects
+SELECT storage_key
+FROM content_objects
+WHERE storage_key > %(after)s
+  AND erased_at IS NULL
+  AND deleted_at IS NULL
+ORDER BY storage_key
+LIMIT %(limit)s;
+
+-- name: page_of_tenant_objects
+SELECT storage_key
+FROM content_objects
+WHERE storage_key > %(after)s
+  AND tenant_id = %(tenant_id)s
+  AND erased_at IS NULL
+  AND deleted_at IS NULL
+ORDER BY storage_key
+LIMIT %(limit)s;
+
+-- name: known_storage_keys
+SELECT storage_key
+FROM content_objects
+WHERE storage_key = ANY(%(storage_keys)s);
+
+-- name: totals
+SELECT
+    count(*) FILTER (WHERE erased_at IS NULL AND deleted_at IS NULL) AS messages,
+    coalesce(sum(raw_size_bytes) FILTER (WHERE erased_at IS NULL), 0)::bigint AS raw_bytes,
+    coalesce(sum(compressed_size_bytes) FILTER (WHERE erased_at IS NULL), 0)::bigint AS stored_bytes,
+    count(*) FILTER (WHERE deleted_at IS NOT NULL AND erased_at IS NULL) AS deleted_messages,
+    count(*) FILTER (WHERE erased_at IS NOT NULL) AS erased_messages,
+    min(created_at) FILTER (WHERE erased_at IS NULL) AS oldest_at,
+    max(created_at) FILTER (WHERE erased_at IS NULL) AS newest_at
+FROM content_objects;
+
+-- name: pack_totals
+SELECT
+    count(*) FILTER (WHERE state = 'live') AS live_packs,
+    coalesce(sum(size_bytes) FILTER (WHERE state = 'live'), 0)::bigint AS pack_bytes,
+    coalesce(sum(dead_bytes) FILTER (WHERE state = 'live'), 0)::bigint AS dead_bytes,
+    count(*) FILTER (WHERE state = 'building') AS building_packs,
+    count(*) FILTER (WHERE state = 'condemned') AS condemned_packs
+FROM content_packs;
+
+-- name: class_totals
+SELECT
+    retention_class,
+    count(*) AS packs,
+    coalesce(sum(messages - dead_messages), 0)::bigint AS messages,
+    coalesce(sum(size_bytes), 0)::bigint AS pack_bytes
+FROM content_packs
+WHERE state = 'live'
+GROUP BY retention_class
+ORDER BY retention_class;
+
+-- name: other_totals
+SELECT
+    (SELECT count(*) FROM broken_references) AS broken_references,
+    (SELECT count(*) FROM dictionaries WHERE state = 'live') AS dictionaries,
+    (SELECT count(DISTINCT tenant_id) FROM tenant_keys) AS tenants,
+    (SELECT count(*) FROM attachments) AS attachments;
+
+-- name: live_packs_page
+SELECT pack_id, object_key, size_bytes, sha256
+FROM content_packs
+WHERE state = 'live'
+  AND pack_id > %(after)s
+ORDER BY pack_id
+LIMIT %(limit)s;
+
+-- name: unfinished_packs
+SELECT pack_id, object_key, state
+FROM content_packs
+WHERE (state = 'building' AND lease_until < %(now)s)
+   OR (state = 'condemned' AND delete_after < %(now)s)
+ORDER BY pack_id
+LIMIT %(limit)s;
+
+-- name: random_objects
+-- A different sample each time, without reading the table: keys at or after evenly drawn packs.
+SELECT object.storage_key
+FROM (
+    SELECT pack_id
+    FROM content_packs
+    WHERE state = 'live'
+    ORDER BY random()
+    LIMIT %(packs)s
+) AS drawn
+CROSS JOIN LATERAL (
+    SELECT storage_key
+    FROM content_objects
+    WHERE content_objects.pack_id = drawn.pack_id
+      AND erased_at IS NULL
+      AND deleted_at IS NULL
+    ORDER BY random()
+    LIMIT %(messages_of_each)s
+) AS object;
+
+-- name: pack_verified
+UPDATE content_packs
+SET verified_at = %(now)s
+WHERE pack_id = %(pack_id)s;
+
+-- name: known_keys
+SELECT tenant_id, generation
+FROM tenant_keys
+ORDER BY tenant_id, generation;

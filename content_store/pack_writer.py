@@ -1,0 +1,225 @@
+"""Writing one pack: record it, build it, store it, read it back, commit its rows.
+
+The order is what makes it crash-safe: the pack's row exists before its object, the object is read back whole before any
+row points into it, and no transaction is open while the object store is asked.
+
+Belongs here: that order. Does not belong here: where messages come from (hand_over.py, compaction.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+import psycopg
+import uuid_utils.compat
+
+from penguinmails.content_store import codec
+from penguinmails.content_store.codec import Dictionary
+from penguinmails.content_store.errors import ContentDamaged, PackLost
+from penguinmails.content_store.index import QUERIES, Connection
+from penguinmails.content_store.pack import Directory, Entry, build_pack, read_directory
+from penguinmails.content_store.ports import BodyToStore
+from penguinmails.content_store.sealed_message import SealedMessage, seal_message
+from penguinmails.content_store.sealing import TenantKey
+from penguinmails.content_store.storage_layout import PackGroup, pack_key, storage_key
+from penguinmails.stack.errors import PlatformError
+from penguinmails.stack.object_store import Bucket
+
+LEASE = timedelta(hours=1)
+"""Longer than building and storing the biggest pack can take; only then is an unfinished pack taken for abandoned."""
+
+
+class HandOverStep(StrEnum):
+    """Every point of a hand-over at which the process may die; the tests kill it at each."""
+
+    CLAIMED = "claimed"
+    PACK_RECORDED = "pack_recorded"
+    BUILT = "built"
+    STORED = "stored"
+    READ_BACK = "read_back"
+    COMMITTED = "committed"
+    MARKED = "marked"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True)
+class PackToWrite:
+    """What goes into one pack."""
+
+    group: PackGroup
+    keep_days: int
+    key: TenantKey
+    dictionary: Dictionary
+    bodies: Sequence[BodyToStore]
+
+
+@dataclass(frozen=True)
+class PackWritten:
+    """What came of it."""
+
+    messages: int
+    raw_bytes: int
+    pack_bytes: int
+
+
+def write_pack(
+    connection: Connection,
+    bucket: Bucket,
+    pack: PackToWrite,
+    *,
+    clock: Callable[[], datetime],
+    at_step: Callable[[HandOverStep], None],
+) -> PackWritten:
+    """Stores the messages; afterwards the index points to them.
+
+    Raises:
+        PackLost: it took longer than the lease; nothing points to the pack.
+        ContentDamaged: what was read back is not what was sent; nothing points to the pack.
+        ServerError: the object store or the content database does not answer; run again.
+    """
+    pack_id = uuid_utils.compat.uuid7()
+    object_key = pack_key(pack.group, pack_id)
+    _record(connection, pack, pack_id, object_key, now=clock())
+    at_step(HandOverStep.PACK_RECORDED)
+    try:
+        directory, sealed = _seal(pack, pack_id)
+        content = build_pack(directory, [message.sealed for message in sealed], pack.key)
+        digest = hashlib.sha256(content).digest()
+        if read_directory(content, pack.key, thing=f"pack {pack_id}").entries != directory.entries:
+            raise ContentDamaged(f"pack {pack_id}", "did not survive building", "Test this machine's memory.")
+        at_step(HandOverStep.BUILT)
+        bucket.put(object_key, content)
+        at_step(HandOverStep.STORED)
+        if hashlib.sha256(bucket.get(object_key)).digest() != digest:
+            raise ContentDamaged(
+                f"object {object_key}", "reads back as other bytes than were stored", "Check the object store."
+            )
+        at_step(HandOverStep.READ_BACK)
+        _commit(connection, pack, directory, sealed, size_bytes=len(content), digest=digest, now=clock())
+    except (PlatformError, psycopg.Error):
+        _give_up(connection, bucket, pack_id, object_key, now=clock())
+        raise
+    at_step(HandOverStep.COMMITTED)
+    return PackWritten(len(sealed), sum(message.raw_size_bytes for message in sealed), len(content))
+
+
+def _record(
+    connection: Connection,
+    pack: PackToWrite,
+    pack_id: UUID,
+    object_key: str,
+    *,
+    now: datetime,
+) -> None:
+    connection.execute(
+        QUERIES["record_pack"],
+        {
+            "pack_id": pack_id,
+            "tenant_id": pack.group.tenant_id,
+            "retention_class": pack.group.retention_class,
+            "ingest_month": pack.group.ingest_month,
+            "object_key": object_key,
+            "key_generation": pack.key.generation,
+            "dictionary_id": pack.dictionary.dictionary_id,
+            "lease_until": now + LEASE,
+            "now": now,
+        },
+    )
+
+
+def _seal(pack: PackToWrite, pack_id: UUID) -> tuple[Directory, list[SealedMessage]]:
+    tenant_id = pack.group.tenant_id
+    sealed = [
+        seal_message(
+            body.raw_message,
+            tenant_id=tenant_id,
+            storage_key=storage_key(tenant_id, body.message_id),
+            key=pack.key,
+            dictionary=pack.dictionary,
+        )
+        for body in pack.bodies
+    ]
+    entries = [
+        Entry(
+            body.message_id,
+            body.created,
+            message.raw_size_bytes,
+            len(message.sealed),
+            pack.dictionary.dictionary_id,
+        )
+        for body, message in zip(pack.bodies, sealed, strict=True)
+    ]
+    return Directory(pack.group, pack_id, entries), sealed
+
+
+def _commit(
+    connection: Connection,
+    pack: PackToWrite,
+    directory: Directory,
+    sealed: Sequence[SealedMessage],
+    *,
+    size_bytes: int,
+    digest: bytes,
+    now: datetime,
+) -> None:
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(
+            QUERIES["pack_goes_live"],
+            {
+                "pack_id": directory.pack_id,
+                "size_bytes": size_bytes,
+                "sha256": digest,
+                "messages": len(sealed),
+                "now": now,
+            },
+        )
+        if cursor.rowcount != 1:
+            raise PackLost(
+                f"pack {directory.pack_id}", "took longer than its lease and was given up", "Run the hand-over again."
+            )
+        cursor.execute(QUERIES["make_staging"])
+        with cursor.copy(QUERIES["fill_staging"]) as copy:
+            copy.write(_staged_rows(directory, sealed))
+        cursor.execute(
+            QUERIES["add_staged_objects"],
+            {
+                "tenant_id": pack.group.tenant_id,
+                "keep_days": pack.keep_days,
+                "compression_algorithm": codec.ALGORITHM,
+                "pack_id": directory.pack_id,
+                "dictionary_id": pack.dictionary.dictionary_id,
+                "key_generation": pack.key.generation,
+            },
+        )
+
+
+def _staged_rows(directory: Directory, sealed: Sequence[SealedMessage]) -> bytes:
+    """Returns COPY's text format; every value is a number, hexadecimal, a time or a storage key, so nothing needs escapes."""
+    return "".join(
+        f"{message.storage_key}\t{message.raw_size_bytes}\t{entry.created_at.isoformat()}\t{message.content_hash}"
+        f"\t{entry.sealed_size_bytes}\t{offset}\t\\\\x{message.wrapped_key.hex()}\n"
+        for message, entry, offset in zip(sealed, directory.entries, directory.offsets(), strict=True)
+    ).encode("ascii")
+
+
+def _give_up(
+    connection: Connection,
+    bucket: Bucket,
+    pack_id: UUID,
+    object_key: str,
+    *,
+    now: datetime,
+) -> None:
+    """Condemns the pack at once where the database still answers; otherwise its lease runs out."""
+    with contextlib.suppress(psycopg.Error):
+        condemned = connection.execute(QUERIES["condemn_pack"], {"pack_id": pack_id, "delete_after": now})
+        if condemned.rowcount == 0:  # taken from us, or committed after all: the sweep knows what to do with it
+            return
+    with contextlib.suppress(PlatformError):
+        bucket.delete([object_key])

@@ -1,0 +1,46 @@
+"""Removing the objects of packs that nothing points to: abandoned by a dead builder, or condemned by compaction.
+
+No listing of the bucket is needed: a pack's row is written before its object.
+
+Belongs here: that removal. Does not belong here: deciding that a live pack is no longer needed (compaction.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from penguinmails.content_store.index import QUERIES, connect, typed_errors
+from penguinmails.stack.stores import Stores
+
+_PAGE = 500
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """What one sweep did."""
+
+    packs_given_up: int
+    packs_deleted: int
+
+
+def sweep(stores: Stores, *, clock: Callable[[], datetime]) -> SweepReport:
+    """Deletes condemned packs and those whose builder died; safe to run at any time, any number at once.
+
+    Raises:
+        ServerError: the object store or the content database does not answer; run again.
+    """
+    bucket, deleted = stores.open_bucket(), 0
+    with typed_errors(), connect(stores) as connection:
+        now = clock()
+        given_up = connection.execute(QUERIES["condemn_abandoned_packs"], {"now": now}).fetchall()
+        while page := connection.execute(QUERIES["packs_to_delete"], {"now": now, "limit": _PAGE}).fetchall():
+            bucket.delete([object_key for _, object_key in page])
+            gone = [pack_id for pack_id, object_key in page if bucket.size_bytes(object_key) is None]
+            for pack_id in gone:
+                connection.execute(QUERIES["pack_is_deleted"], {"pack_id": pack_id, "now": now})
+            deleted += len(gone)
+            if len(gone) < len(page):
+                break  # the store says deleted and still has some: the next sweep asks again
+    return SweepReport(len(given_up), deleted)
