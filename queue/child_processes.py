@@ -28,6 +28,8 @@ from penguinmails.queue.handlers import Handlers, StartedJob
 _AHEAD_SECONDS = 0.05
 """How much work a child is given ahead, so that it need not wait for the parent."""
 _MOST_AHEAD = 200
+_START_SECONDS = 60.0
+"""How long a child may take to start and import what its handlers need."""
 _TRUST = struct.Struct("!d")
 
 
@@ -37,9 +39,6 @@ class ChildProcesses:
     Args:
         handlers: what they run; must be picklable (handlers of entry points are loaded in the child).
     """
-
-    start_seconds = 30.0
-    """Added to the time limit of a child's first job: it has to start and load its handlers."""
 
     def __init__(self, handlers: Handlers, *, slots: int) -> None:
         self._handlers = handlers
@@ -110,7 +109,7 @@ class ChildProcesses:
             self._pending.popleft()
 
     def _start_child(self) -> _Child:
-        child = _Child(self._handlers, self._trusted_until, self.start_seconds)
+        child = _Child(self._handlers, self._trusted_until)
         with self._lock:
             self._children.append(child)
             child.trust(self._trusted_until)
@@ -125,7 +124,7 @@ class ChildProcesses:
     def _end_overdue(self) -> list[Outcome]:
         outcomes = []
         for child in list(self._children):
-            if child.jobs and child.running_seconds() > child.jobs[0].timeout_seconds + child.start_seconds:
+            if child.jobs and child.running_seconds() > child.allowed_seconds:
                 outcomes += self._bury(child, f"it ran longer than {child.jobs[0].timeout_seconds:g} s")
         return outcomes
 
@@ -138,6 +137,8 @@ class ChildProcesses:
         child.close()
         if not child.jobs:
             return outcomes
+        if not child.is_ready:  # no job's fault
+            return [*outcomes, *(Outcome(job, Kind.NOT_RUN) for job in child.jobs)]
         job, *behind = child.jobs
         self._pending.extendleft(reversed(behind))
         error = reason or f"the handler ended its process ({_how_it_ended(child.process.exitcode)})"
@@ -147,12 +148,12 @@ class ChildProcesses:
 class _Child:
     """One child process, the pipe of jobs and outcomes, and the line that tells it how long it may live."""
 
-    def __init__(self, handlers: Handlers, trusted_until: float, start_seconds: float) -> None:
-        self.start_seconds = start_seconds
+    def __init__(self, handlers: Handlers, trusted_until: float) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         read_end, self._life_line = context.Pipe(duplex=False)
         self.jobs: deque[StartedJob] = deque()
+        self.is_ready = False
         self._began = time.monotonic()
         self.process = context.Process(
             target=_serve, args=(theirs, read_end, handlers, trusted_until), name="queue handlers", daemon=True
@@ -163,9 +164,14 @@ class _Child:
 
     def give(self, job: StartedJob) -> None:
         self.pipe.send(job)
-        if not self.jobs:
+        if not self.jobs and self.is_ready:
             self._began = time.monotonic()
         self.jobs.append(job)
+
+    @property
+    def allowed_seconds(self) -> float:
+        """How long it may take to send its next word."""
+        return self.jobs[0].timeout_seconds if self.is_ready else _START_SECONDS
 
     def running_seconds(self) -> float:
         return time.monotonic() - self._began
@@ -179,10 +185,13 @@ class _Child:
         outcomes: list[Outcome] = []
         try:
             while self.pipe.poll():
-                outcomes.append(self.pipe.recv())
-                self.jobs.popleft()
+                message: Outcome | None = self.pipe.recv()
                 self._began = time.monotonic()
-                self.start_seconds = 0.0
+                if message is None:
+                    self.is_ready = True
+                else:
+                    self.jobs.popleft()
+                    outcomes.append(message)
         except (EOFError, OSError):
             return outcomes, False
         return outcomes, True
@@ -201,6 +210,7 @@ def _serve(pipe: Pipe, life_line: Pipe, handlers: Handlers, trusted_until: float
     for stopping in (signal.SIGINT, signal.SIGTERM):  # often sent to us too; the parent's business, it lets us finish
         signal.signal(stopping, signal.SIG_IGN)
     trust = _Trust(life_line, trusted_until)
+    pipe.send(None)
     while True:
         try:
             job: StartedJob = pipe.recv()
@@ -221,14 +231,13 @@ class _Trust:
 
     def _follow(self) -> None:
         while True:
-            left = self.until - time.monotonic()
-            if left <= 0:
+            left = max(0.0, self.until - time.monotonic())
+            if not select.select([self._life_line], [], [], left)[0]:
                 os._exit(70)
-            if select.select([self._life_line], [], [], left)[0]:
-                try:
-                    (self.until,) = _TRUST.unpack(self._life_line.recv_bytes())
-                except (EOFError, OSError):
-                    os._exit(71)
+            try:
+                (self.until,) = _TRUST.unpack(self._life_line.recv_bytes())
+            except (EOFError, OSError):
+                os._exit(71)
 
 
 def _how_it_ended(exit_code: int | None) -> str:

@@ -1,0 +1,320 @@
+"""What dies, is flushed, doubled or late loses no job and runs none beside itself."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from queue_support import FIXTURES, QUEUE, SHORT, Note, handlers_of, job, nothing, own_redis, rows, statuses
+
+from penguinmails.queue.child_processes import ChildProcesses
+from penguinmails.queue.drain import drain
+from penguinmails.queue.errors import FastLaneUnavailable, FastLaneUnsafe, OwnershipLost
+from penguinmails.queue.executors import InlineExecutor
+from penguinmails.queue.fast_lane import FastLane, list_key
+from penguinmails.queue.handlers import Handlers, JobContext
+from penguinmails.queue.producer import NewJob, enqueue, enqueue_many
+from penguinmails.queue.queues import Band
+from penguinmails.queue.reaper import Reaper
+from penguinmails.queue.relay import Relay
+from penguinmails.queue.worker import Worker
+from penguinmails.stack.stores import Stores
+
+redis_server, stores, connection = FIXTURES
+
+
+def _sleep_once(payload: Note, context: JobContext) -> None:
+    """Says that it runs and, at the first run, never ends."""
+    Path(payload.note, f"run-{context.job.gen}").touch()
+    if context.job.gen == 1:
+        time.sleep(600)
+
+
+def _work(stores: Stores, handlers: Handlers) -> None:
+    Worker(stores, [QUEUE], InlineExecutor(handlers), configuration=SHORT).run(lambda: False)
+
+
+def _until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not come to be in time"
+        time.sleep(0.01)
+
+
+def _hand_over(stores: Stores) -> int:
+    relay = Relay(stores, configuration=SHORT)
+    try:
+        return relay.step()
+    finally:
+        relay.close()
+
+
+def test_a_killed_workers_job_is_run_again(stores: Stores, connection: psycopg.Connection, tmp_path: Path) -> None:
+    enqueued = enqueue(connection, QUEUE, {"note": str(tmp_path)}, max_attempts=1)
+    handlers = handlers_of(_sleep_once)
+    _hand_over(stores)
+    worker = multiprocessing.get_context("spawn").Process(target=_work, args=(stores, handlers))
+    worker.start()
+    _until((tmp_path / "run-1").exists)
+    assert worker.pid
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()
+    assert job(stores, enqueued.id)["status"] == "running"
+    report = drain(stores, handlers, configuration=SHORT)
+    assert (report.completed, report.reclaimed) == (1, 1)
+    done = job(stores, enqueued.id)
+    assert (done["status"], done["attempt_count"], done["crash_count"]) == ("completed", 1, 1)
+    assert [row[0] for row in rows(stores, "SELECT status FROM job_logs ORDER BY id")] == ["retry", "success"]
+
+
+def test_a_job_that_kills_every_worker_is_buried(stores: Stores, connection: psycopg.Connection) -> None:
+    enqueued = enqueue(connection, QUEUE, {})
+    reaper = Reaper(stores, configuration=SHORT)
+    for _ in range(SHORT.crash_limit):
+        connection.execute(
+            "UPDATE jobs SET status = 'running', gen = gen + 1, worker_id = %s, attempt_count = attempt_count + 1, "
+            "started = now() WHERE status = 'queued'",
+            [uuid4()],
+        )
+        reaper.step()
+    reaper.close()
+    assert job(stores, enqueued.id)["status"] == "failed"
+    assert job(stores, enqueued.id)["crash_count"] == SHORT.crash_limit
+
+
+def test_a_flushed_redis_loses_no_job(stores: Stores, connection: psycopg.Connection) -> None:
+    enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(300)))
+    reaper = Reaper(stores, configuration=SHORT)
+    reaper.step()
+    assert _hand_over(stores) == 300
+    client = stores.open_redis()
+    client.flushall()
+    client.close()
+    sweep = reaper.step()
+    reaper.close()
+    assert (sweep.redis_changed, sweep.hand_offs_lost) == (True, 300)
+    assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 300
+
+
+def test_a_relay_killed_between_commit_and_push_loses_no_job(stores: Stores, connection: psycopg.Connection) -> None:
+    enqueued = enqueue(connection, QUEUE, {})
+    connection.execute(
+        "UPDATE jobs SET status = 'migrated_to_redis', gen = gen + 1, lease_expires = now() WHERE id = %s",
+        [enqueued.id],
+    )
+    assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 1
+    assert job(stores, enqueued.id)["gen"] == 3
+
+
+def test_a_hand_off_still_in_redis_is_left_there(stores: Stores, connection: psycopg.Connection) -> None:
+    enqueued = enqueue(connection, QUEUE, {})
+    reaper = Reaper(stores, configuration=SHORT)
+    reaper.step()
+    _hand_over(stores)
+    connection.execute("UPDATE jobs SET lease_expires = now() - interval '1 minute'")
+    assert reaper.step().hand_offs_lost == 0
+    reaper.close()
+    found = job(stores, enqueued.id)
+    assert (found["status"], found["gen"]) == ("migrated_to_redis", 1)
+    assert found["lease_expires"] > found["updated"]
+
+
+def test_doubled_stale_and_foreign_messages_are_dropped(stores: Stores, connection: psycopg.Connection) -> None:
+    ran: list[UUID] = []
+    enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(50)))
+    _hand_over(stores)
+    client = stores.open_redis()
+    messages = client.lrange(list_key(QUEUE, Band.NORMAL), 0, -1)
+    stale = [message.replace(b'"gen" : 1', b'"gen" : 0') for message in messages]
+    assert stale != messages
+    foreign = [b"", b"not json", b'{"id": "x"}', b'{"id": "018f0000-0000-7000-8000-000000000000", "gen": 1}']
+    client.rpush(list_key(QUEUE, Band.NORMAL), *messages, *stale, *foreign)
+    client.close()
+    handlers = handlers_of(lambda _, context: ran.append(context.job.id))
+    worker = Worker(stores, [QUEUE], InlineExecutor(handlers), configuration=SHORT)
+    _until(lambda: worker.step() == 0 and worker.is_idle and worker.counts.completed == 50)
+    worker.close()
+    assert len(ran) == len(set(ran)) == 50
+    assert worker.counts.stale == 104
+
+
+def test_two_relays_hand_every_job_over_once(stores: Stores, connection: psycopg.Connection) -> None:
+    enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(1_500)))
+    relays = [Relay(stores, configuration=SHORT) for _ in range(2)]
+    threads = [threading.Thread(target=lambda relay=relay: [relay.step() for _ in range(5)]) for relay in relays]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(relay.counts.handed_off for relay in relays) == 1_500
+    for relay in relays:
+        relay.close()
+    fast_lane = FastLane.open(stores)
+    assert len(fast_lane.tickets_in_lanes([QUEUE])) == fast_lane.depths([QUEUE])[QUEUE, Band.NORMAL] == 1_500
+    fast_lane.close()
+
+
+def test_redis_holds_no_more_than_its_high_water(stores: Stores, connection: psycopg.Connection) -> None:
+    enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(5_000)))
+    relay = Relay(stores, configuration=SHORT)
+    while relay.step():
+        pass
+    late = enqueue(connection, QUEUE, {}, priority=1)
+    assert relay.step() == 1
+    relay.close()
+    assert statuses(stores) == {"migrated_to_redis": SHORT.high_water + 1, "queued": 5_000 - SHORT.high_water}
+    ran: list[UUID] = []
+    worker = Worker(
+        stores, [QUEUE], InlineExecutor(handlers_of(lambda _, each: ran.append(each.job.id))), configuration=SHORT
+    )
+    _until(lambda: bool(worker.step()) and bool(ran))
+    worker.close()
+    assert ran[0] == late.id
+
+
+def test_without_redis_jobs_go_straight_through_postgresql(
+    template_database: Callable[..., str], clone_database: Callable[..., object], servers: object
+) -> None:
+    from queue_support import make_stores
+
+    from penguinmails.stack import embedded
+
+    with own_redis() as server:
+        stores = make_stores(server, template_database, clone_database)  # type: ignore[arg-type]
+        with psycopg.connect(stores.queue_url.get_secret_value(), autocommit=True) as connection:
+            enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(100)))
+        reaper = Reaper(stores, configuration=SHORT)
+        reaper.step()
+        reaper.close()
+        assert _hand_over(stores) == 100
+        with psycopg.connect(stores.queue_url.get_secret_value(), autocommit=True) as connection:
+            enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(100)))
+        embedded.stop(server.home)
+        with pytest.raises(FastLaneUnavailable):
+            _hand_over(stores)
+        assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 200
+        assert statuses(stores) == {"completed": 200}
+
+
+def test_a_redis_that_would_lose_jobs_is_refused(stores: Stores) -> None:
+    client = stores.open_redis()
+    for setting, bad, good in (("maxmemory-policy", "allkeys-lru", "noeviction"), ("appendonly", "no", "yes")):
+        client.config_set(setting, bad)
+        try:
+            for process in (
+                Relay(stores, configuration=SHORT),
+                Worker(stores, [QUEUE], InlineExecutor(Handlers({})), configuration=SHORT),
+            ):
+                with pytest.raises(FastLaneUnsafe):
+                    process.run(lambda: False)
+        finally:
+            client.config_set(setting, good)
+    client.close()
+
+
+def test_a_late_finish_is_refused(stores: Stores, connection: psycopg.Connection) -> None:
+    """The worker was thought dead and its job taken away while the handler ran."""
+    refused: list[bool] = []
+
+    def overrun(_: Note, context: JobContext) -> None:
+        if context.job.gen > 1:
+            return
+        connection.execute("UPDATE workers SET dead = true")
+        reaper = Reaper(stores, configuration=SHORT)
+        assert reaper.step().jobs_reclaimed == 1
+        reaper.close()
+        with psycopg.connect(stores.queue_url.get_secret_value()) as own:
+            try:
+                context.finish_within(own)
+            except OwnershipLost:
+                refused.append(True)
+
+    enqueued = enqueue(connection, QUEUE, {})
+    _hand_over(stores)
+    worker = Worker(stores, [QUEUE], InlineExecutor(handlers_of(overrun)), configuration=SHORT)
+    _until(lambda: worker.step() == 0 and worker.counts.fenced == 1)
+    worker.close()
+    assert refused == [True]
+    assert job(stores, enqueued.id)["status"] == "queued"
+    assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 1
+
+
+def _misbehave(payload: Note, context: JobContext) -> None:
+    match payload.note:
+        case "raise":
+            raise RuntimeError
+        case "exit":
+            raise SystemExit(3)
+        case "leave":
+            os._exit(9)
+        case "hang":
+            time.sleep(600)
+
+
+def test_the_worker_outlives_every_handler(stores: Stores, connection: psycopg.Connection) -> None:
+    """One raises, one exits, one leaves without a word, one hangs: each is said, and the others are done."""
+    connection.execute("UPDATE job_queues SET timeout_seconds = 1 WHERE name = %s", [QUEUE])
+    bad = {
+        note: enqueue(connection, QUEUE, {"note": note}, max_attempts=1).id
+        for note in ("raise", "exit", "leave", "hang")
+    }
+    good = [enqueue(connection, QUEUE, {}).id for _ in range(20)]
+    _hand_over(stores)
+    executor = ChildProcesses(handlers_of(_misbehave), slots=2)
+    worker = Worker(stores, [QUEUE], executor, configuration=SHORT)
+    deadline = time.monotonic() + 30
+    while worker.counts.completed + worker.counts.dead < 24 and time.monotonic() < deadline:
+        worker.step()
+        relay = _hand_over(stores)
+        time.sleep(0 if relay else 0.01)
+    worker.close()
+    assert {job(stores, each)["status"] for each in good} == {"completed"}
+    reasons = {note: job(stores, job_id)["last_error_message"] for note, job_id in bad.items()}
+    assert reasons["raise"].startswith("RuntimeError")
+    assert reasons["exit"].startswith("SystemExit")
+    assert "exit code 9" in reasons["leave"]
+    assert "ran longer than 1 s" in reasons["hang"]
+    assert {job(stores, each)["status"] for each in bad.values()} == {"failed"}
+
+
+def test_a_stopping_worker_gives_back_what_it_has(stores: Stores, connection: psycopg.Connection) -> None:
+    enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(10)))
+    _hand_over(stores)
+
+    def slow(_: Note, __: JobContext) -> None:
+        time.sleep(0.05)
+
+    worker = Worker(stores, [QUEUE], InlineExecutor(handlers_of(slow)), configuration=SHORT)
+    worker.step()
+    worker.step()
+    worker.close(wait_seconds=0)
+    assert not rows(stores, "SELECT FROM jobs WHERE status = 'running'")
+    assert not rows(stores, "SELECT FROM jobs WHERE attempt_count > 1 OR (status = 'queued' AND attempt_count <> 0)")
+    assert drain(stores, handlers_of(nothing), configuration=SHORT).left == 0
+
+
+def test_what_was_started_when_the_answer_got_lost_is_adopted(stores: Stores, connection: psycopg.Connection) -> None:
+    enqueued = enqueue(connection, QUEUE, {})
+    worker = Worker(stores, [QUEUE], InlineExecutor(handlers_of(nothing)), configuration=SHORT)
+    worker.step()
+    (worker_id,) = rows(stores, "SELECT id FROM workers WHERE NOT dead")[0]
+    connection.execute(
+        "UPDATE jobs SET status = 'running', gen = 1, attempt_count = 1, started = now(), worker_id = %s, "
+        "lease_expires = now() + interval '1 hour' WHERE id = %s",
+        [worker_id, enqueued.id],
+    )
+    connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    worker.reconnect()
+    _until(lambda: worker.step() >= 0 and worker.counts.completed == 1)
+    worker.close()

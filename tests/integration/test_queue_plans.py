@@ -1,0 +1,125 @@
+"""The protocol's statements touch the rows of their batch and no others, whatever the statistics say.
+
+Counted are rows read from `jobs`, not time: a plan that has tipped over reads every row in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from queue_support import FIXTURES, QUEUE
+
+from penguinmails.queue.connections import Connection, open_protocol_connection
+from penguinmails.queue.handlers import PROTOCOL
+from penguinmails.queue.leases import QUERIES as LEASES
+from penguinmails.queue.reconciler import QUERIES as REAPER
+from penguinmails.stack.stores import Stores
+
+redis_server, stores, _ = FIXTURES
+BATCH = 500
+WORKER = uuid4()
+
+
+@pytest.fixture(params=["before ANALYZE", "after ANALYZE"])
+def protocol(request: pytest.FixtureRequest, stores: Stores) -> Iterator[Connection]:
+    """A connection of the protocol to 50,000 jobs in all states; nothing it does is kept."""
+    connection = open_protocol_connection(stores.queue_url)
+    connection.execute("ALTER TABLE jobs SET (autovacuum_enabled = off)")
+    connection.execute(
+        LEASES["register"], {"id": WORKER, "kind": "worker", "lease_seconds": 600, "slots": 1, "queue_names": []}
+    )
+    connection.execute(
+        """
+        INSERT INTO jobs (queue_name, status, worker_id, gen, lease_expires, started, run_at, due, attempt_count)
+        SELECT
+            %(queue)s,
+            status,
+            CASE WHEN status = 'running' THEN %(worker)s::uuid END,
+            1,
+            CASE WHEN status IN ('running', 'migrated_to_redis') THEN now() + interval '1 hour' END,
+            CASE WHEN status = 'running' THEN now() END,
+            now() + CASE WHEN status = 'retry_scheduled' THEN interval '1 hour' ELSE interval '0' END,
+            status <> 'retry_scheduled',
+            CASE WHEN status = 'running' THEN 1 ELSE 0 END
+        FROM (
+            SELECT
+                CASE
+                    WHEN number <= 20000 THEN 'migrated_to_redis'
+                    WHEN number <= 30000 THEN 'running'
+                    WHEN number <= 40000 THEN 'queued'
+                    WHEN number <= 45000 THEN 'retry_scheduled'
+                    ELSE 'completed'
+                END AS status
+            FROM generate_series(1, 50000) AS number
+        ) AS made
+        """,
+        {"queue": QUEUE, "worker": WORKER},
+    )
+    if request.param == "after ANALYZE":
+        connection.execute("ANALYZE")
+    with connection.transaction(force_rollback=True):
+        yield connection
+    connection.close()
+
+
+def _of_status(connection: Connection, status: str) -> list[UUID]:
+    return [row[0] for row in connection.execute("SELECT id FROM jobs WHERE status = %s LIMIT %s", [status, BATCH])]
+
+
+def _rows_read(connection: Connection, statement: str, parameters: dict[str, Any]) -> float:
+    with connection.transaction(force_rollback=True):
+        answer = connection.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + statement.encode(), parameters).fetchone()
+    assert answer is not None
+
+    def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield node
+        for inner in node.get("Plans", []):
+            yield from nodes(inner)
+
+    plan = answer[0][0]
+    read = 0.0
+    for node in nodes(plan["Plan"]):
+        if node.get("Relation Name") == "jobs" and "Scan" in node["Node Type"]:
+            removed = sum(value for name, value in node.items() if name.startswith("Rows Removed"))
+            read += (node["Actual Rows"] + removed) * node["Actual Loops"]
+    return read
+
+
+def _statements(connection: Connection) -> Iterator[tuple[str, str, dict[str, Any], int]]:
+    """Yields name, statement, parameters and how many rows of `jobs` it may read."""
+    running = {"ids": _of_status(connection, "running"), "gens": [1] * BATCH, "worker_id": WORKER}
+    handed_off = running | {"ids": _of_status(connection, "migrated_to_redis")}
+    report: dict[str, Any] = {"finals": [False] * BATCH, "delays": [1.0] * BATCH, "errors": ["x"] * BATCH}
+    report |= {"crashes": [0] * BATCH, "waits": [0.0] * BATCH}
+    lanes = {"queue_names": [QUEUE], "first_priorities": [51], "last_priorities": [150], "rooms": [BATCH]}
+    direct = {"queue_names": [QUEUE], "room": BATCH, "worker_id": WORKER, "slack_seconds": 60}
+    yield "start", PROTOCOL["start"], handed_off | {"slack_seconds": 60}, BATCH
+    yield "put_back", PROTOCOL["put_back"], handed_off, BATCH
+    yield "extend_hand_offs", REAPER["extend_hand_offs"], handed_off | {"hand_off_seconds": 10}, BATCH
+    yield "finish", PROTOCOL["finish"], running, BATCH
+    yield "release", PROTOCOL["release"], running, BATCH
+    yield "owned", PROTOCOL["owned"], running, BATCH
+    yield "fail", PROTOCOL["fail"], running | report, BATCH
+    # Reads each row twice: once to choose it, once to change it.
+    yield "claim", PROTOCOL["claim"], lanes | {"hand_off_seconds": 10}, 2 * BATCH
+    yield "claim_direct", PROTOCOL["claim_direct"], direct, 2 * BATCH
+    yield "promote_due", PROTOCOL["promote_due"], {"batch": BATCH}, 0
+    yield "overdue_hand_offs", REAPER["overdue_hand_offs"], {"batch": BATCH}, 0
+    yield "reclaim", REAPER["reclaim"], {"batch": BATCH, "crash_limit": 5}, 10_000
+
+
+def test_every_statement_reads_the_rows_of_its_batch_only(protocol: Connection) -> None:
+    read = {
+        name: (_rows_read(protocol, statement, parameters), most)
+        for name, statement, parameters, most in _statements(protocol)
+    }
+    assert {name: counts for name, counts in read.items() if counts[0] > counts[1]} == {}
+
+
+def test_the_guard_notices_a_plan_that_tips_over(protocol: Connection) -> None:
+    protocol.execute("SET LOCAL enable_hashjoin = on; SET LOCAL enable_nestloop = off; SET LOCAL enable_seqscan = on")
+    statements = {name: (statement, parameters) for name, statement, parameters, _ in _statements(protocol)}
+    assert _rows_read(protocol, *statements["finish"]) > 10_000
