@@ -1,27 +1,25 @@
-"""The one resource: where every store is. Nothing is opened or started before a step needs it."""
+"""The one resource: where every store is. Nothing is opened or started before a step needs it.
+
+A plain object on purpose: it has no settings of its own to edit in a launchpad; settings come from the environment.
+"""
 
 from __future__ import annotations
 
 from functools import cached_property
 
-import dagster as dg
-from pydantic import PrivateAttr
-
 from penguinmails.stack.stores import Stores, resolve
 
 
-class Platform(dg.ConfigurableResource[Stores]):
-    """Addresses of all stores, from the environment; the embedded servers are started when a step first asks."""
+class Platform:
+    """Addresses of all stores; the embedded servers are started when a step first asks.
 
-    _fixed: Stores | None = PrivateAttr(default=None)
+    Args:
+        stores: stores that are known already; None takes them from the environment.
+    """
+
+    def __init__(self, stores: Stores | None = None) -> None:
+        self._known = stores
 
     @cached_property
     def stores(self) -> Stores:
-        return self._fixed or resolve()
-
-    @classmethod
-    def at(cls, stores: Stores) -> Platform:
-        """Returns the resource for stores that are known already."""
-        platform = cls()
-        platform._fixed = stores
-        return platform
+        return self._known or resolve()

@@ -64,7 +64,7 @@ def run_everything(stores: Stores, *, mail: Path | None, grace_hours: float, bar
     """
     started = time.monotonic()
     listener = Listener(bars)
-    definitions = build_defs({"platform": Platform.at(stores)})
+    definitions = build_defs({"platform": Platform(stores)})
     job = definitions.resolve_job_def(everything.name)
     groups = {key: asset.group_names_by_key[key] for asset in _assets(definitions) for key in asset.keys}
     taking_in = [key for key, group in groups.items() if group == oltp.GROUP]
