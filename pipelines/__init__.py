@@ -4,3 +4,10 @@ Belongs here: definitions, resources, partitions, automation, jobs, alerts, asse
 and the `penguinmails run` command. Does not belong here: SQL and logic of a store; those live in the folder of their
 tier. Nothing else in the project imports dagster.
 """
+
+from __future__ import annotations
+
+import warnings
+
+# The features used are the documented ones; Dagster still calls some of them beta.
+warnings.filterwarnings("ignore", message=".* is currently in beta")

@@ -29,6 +29,10 @@ _PORTS_TRIED = 100
     "Without it, a synthetic set that the project makes itself.",
 )
 @click.option(
+    "--messages", type=click.IntRange(min=1), default=2_000, show_default=True, help="Size of the synthetic set."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the synthetic set.")
+@click.option(
     "--grace-hours",
     type=click.FloatRange(min=0),
     default=0.0,
@@ -36,7 +40,7 @@ _PORTS_TRIED = 100
     help="How long bodies stay in PostgreSQL after they were stored and read back. Schedules keep them 24 hours.",
 )
 @json_option
-def run(mail: Path | None, grace_hours: float, as_json: bool) -> None:
+def run(mail: Path | None, messages: int, seed: int, grace_hours: float, as_json: bool) -> None:
     """Do the whole path once: load mail, hand bodies over, roll up, publish, probe the queue, and show what came of it.
 
     Running it again takes only what is new. It can be killed at any point and started again, and two may run at once.
@@ -50,8 +54,9 @@ def run(mail: Path | None, grace_hours: float, as_json: bool) -> None:
     with notes.status("Loading Dagster ..."):
         from penguinmails.pipelines.running import run_everything
         from penguinmails.pipelines.summary import print_summary
+    chosen = {"path": str(mail.resolve())} if mail else {"messages": messages, "seed": seed}
     with progress(visible=not as_json) as bars:
-        outcome = run_everything(stores, mail=mail, grace_hours=grace_hours, bars=bars)
+        outcome = run_everything(stores, mail=chosen, grace_hours=grace_hours, bars=bars)
     if as_json:
         print_json(outcome)
     else:

@@ -5,19 +5,15 @@ Loading it opens nothing: no network, no file, no database. A missing setting sh
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
-# The features used are the documented ones; Dagster still calls some of them beta.
-warnings.filterwarnings("ignore", category=dg.BetaWarning)
-
-from penguinmails.pipelines import assets, checks  # noqa: E402
-from penguinmails.pipelines.automation import SCHEDULES  # noqa: E402
-from penguinmails.pipelines.jobs import JOBS  # noqa: E402
-from penguinmails.pipelines.resources import Platform  # noqa: E402
+from penguinmails.pipelines import assets, checks
+from penguinmails.pipelines.automation import SCHEDULES
+from penguinmails.pipelines.jobs import JOBS
+from penguinmails.pipelines.resources import Platform
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

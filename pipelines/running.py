@@ -6,15 +6,15 @@ Belongs here: which assets run in which order for which days. Does not belong he
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
-from pathlib import Path
+from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
 from rich.progress import Progress
 
+from penguinmails.oltp.statistics import days_of_new_events
 from penguinmails.pipelines.assets import content_store, oltp
 from penguinmails.pipelines.definitions import build_defs
 from penguinmails.pipelines.instance import PROCESS_TAG, close_runs_of_killed_processes, open_instance, this_process
@@ -50,19 +50,19 @@ class RunOutcome:
     checks_failed: list[FailedCheck] = field(default_factory=list)
 
 
-def run_everything(stores: Stores, *, mail: Path | None, grace_hours: float, bars: Progress) -> RunOutcome:
+def run_everything(stores: Stores, *, mail: Mapping[str, Any], grace_hours: float, bars: Progress) -> RunOutcome:
     """Runs every asset once: the OLTP tier first, then the rest for the days that what came in touches.
 
     Args:
         stores: where everything is.
-        mail: real mail to load; None loads the synthetic set.
+        mail: configuration of the asset `oltp/loaded_mail`: which mail to load.
         grace_hours: how long bodies stay in PostgreSQL after they were stored.
         bars: progress is drawn here.
 
     Raises:
         PlatformError: a step failed; what earlier steps did stays, and another run continues from there.
     """
-    started = time.monotonic()
+    began, started = utc_now(), time.monotonic()
     listener = Listener(bars)
     definitions = build_defs({"platform": Platform(stores)})
     job = definitions.resolve_job_def(everything.name)
@@ -73,12 +73,11 @@ def run_everything(stores: Stores, *, mail: Path | None, grace_hours: float, bar
     with open_instance(stores) as instance, listening(listener):
         close_runs_of_killed_processes(instance)
         tags = {PROCESS_TAG: this_process()}
-        mail_config = {"path": str(mail.resolve())} if mail else {}
         for selection, days, ops in (
-            (taking_in, None, {oltp.LOADED_MAIL: mail_config}),
-            (settling, _days_touched, {content_store.PACKS: {"grace_hours": grace_hours}}),
+            (taking_in, lambda: (began.date(), began.date()), {oltp.LOADED_MAIL: mail}),
+            (settling, lambda: _days_touched(stores, began), {content_store.PACKS: {"grace_hours": grace_hours}}),
         ):
-            first, last = days(listener) if days else (utc_now().date(), utc_now().date())
+            first, last = days()
             results.append(
                 job.execute_in_process(
                     instance=instance,
@@ -107,10 +106,9 @@ def _assets(definitions: dg.Definitions) -> Iterable[dg.AssetsDefinition]:
     return [asset for asset in definitions.assets or [] if isinstance(asset, dg.AssetsDefinition)]
 
 
-def _days_touched(listener: Listener) -> tuple[date, date]:
-    """Returns the days whose partitions this run fills: those of the mail just loaded, and in any case today."""
-    today = utc_now().date()
-    intake = listener.results.get("intake")
-    earliest = intake.first_day if intake is not None and intake.loaded else None
-    floor = date.fromisoformat(first_day())
-    return min(max(earliest or today, floor), today), today
+def _days_touched(stores: Stores, since: datetime) -> tuple[date, date]:
+    """Returns the days whose partitions this run fills: those of events that came in since it began, and today."""
+    today, floor = utc_now().date(), date.fromisoformat(first_day())
+    found = days_of_new_events(stores, ingested_since=since)
+    earliest = found[0] if found else today
+    return min(max(earliest, floor), today), today

@@ -39,6 +39,8 @@ class Mail(dg.Config):
         default=None,
         description="mbox, maildir, folder or tar(.gz) of RFC 822 files, or one .eml; empty: the synthetic set.",
     )
+    messages: int = Field(default=2_000, gt=0, description="Size of the synthetic set, roughly.")
+    seed: int = Field(default=1, description="Seed of the synthetic set: the same seed gives the same mail.")
 
 
 @dg.asset(
@@ -54,10 +56,14 @@ def loaded_mail(
     context: dg.AssetExecutionContext, config: Mail, platform: dg.ResourceParam[Platform]
 ) -> dg.MaterializeResult[None]:
     from penguinmails.oltp.intake import load_mail
+    from penguinmails.oltp.mail_items import MailSource
     from penguinmails.oltp.mail_sources import open_mail
     from penguinmails.oltp.synthetic import synthetic_source
 
-    source = open_mail(Path(config.path)) if config.path else synthetic_source()
+    if config.path:
+        source: MailSource = open_mail(Path(config.path))
+    else:
+        source = synthetic_source(seed=config.seed, messages=config.messages)
     with progress_of("messages loaded", context.log) as progress:
         report = load_mail(platform.stores, source, clock=utc_now, progress=progress)
     collect("intake", report)
