@@ -1,0 +1,164 @@
+"""The hand-over area seen from outside: bodies are claimed, marked stored, removed, and read while they are still here.
+
+Belongs here: the implementation of the port `message_bodies`. Does not belong here: packing and storing bodies.
+
+An owner proves that it lives by a session lock of PostgreSQL: when its process dies, the server frees the lock at once and
+its claims are anybody's. That needs a direct connection (or a session pooler), which is what pipelines have.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+
+from penguinmails.oltp.connections import Connection, Role, connect, take_role
+from penguinmails.stack.sql import Queries
+from penguinmails.stack.stores import Stores
+
+_QUERIES = Queries(Path(__file__).parent / "bodies.sql")
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Bodies that wait for the content tier.
+
+    Args:
+        messages: how many.
+        size_bytes: their raw size.
+        oldest_at: when the oldest came in; None when none waits.
+    """
+
+    messages: int
+    size_bytes: int
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True)
+class BodyToStore:
+    """One body with what the content tier needs to know about it.
+
+    Args:
+        created: when it came in.
+        correspondent: the other party's address; for counting distinct ones in memory, never to be stored.
+        raw_message: the original message, bit for bit.
+    """
+
+    tenant_id: UUID
+    message_id: UUID
+    created: datetime
+    direction: str
+    message_type: str
+    correspondent: str
+    raw_message: bytes
+
+    def __repr__(self) -> str:
+        return f"BodyToStore({self.tenant_id}, {self.message_id}, {len(self.raw_message)} bytes)"
+
+
+class MessageBodies:
+    """Access of the content tier to bodies. Safe to use from several threads."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._url = stores.oltp_url
+        self._alive: Connection | None = None
+        self._owners: set[UUID] = set()
+        self._lock = threading.Lock()
+        self._forget: weakref.finalize[..., MessageBodies] | None = None
+
+    def backlog(self, day: date | None = None) -> Backlog:
+        """Counts what waits, of one UTC day of coming in or altogether."""
+        with connect(self._url, Role.LOADER) as connection, connection.cursor(row_factory=class_row(Backlog)) as cursor:
+            found = cursor.execute(_QUERIES["backlog"], _bounds(day)).fetchone()
+        return found or Backlog(0, 0, None)
+
+    def claim(self, owner: UUID, *, max_messages: int, max_bytes: int, day: date | None = None) -> list[BodyToStore]:
+        """Takes waiting bodies of one tenant, the oldest first; an empty list says that nothing waits.
+
+        Args:
+            owner: who claims; its claims live as long as this process.
+            max_messages: at most so many.
+            max_bytes: at most so many raw bytes, but always one body.
+            day: only of this UTC day of coming in.
+        """
+        self._stay_alive(owner)
+        limits = {"owner": owner, "max_messages": max_messages, "max_bytes": max_bytes, **_bounds(day)}
+        with connect(self._url, Role.LOADER) as connection:
+            with connection.transaction():
+                connection.execute(_QUERIES["free_claims_of_the_dead"])
+            with connection.transaction(), connection.cursor(binary=True, row_factory=class_row(BodyToStore)) as cursor:
+                bodies = cursor.execute(_QUERIES["claim"], limits).fetchall()
+        return sorted(bodies, key=lambda body: (body.created, body.message_id))
+
+    def mark_stored(self, stored: Sequence[tuple[UUID, UUID, str]]) -> None:
+        """Notes the storage keys (tenant, message, key); the bodies stay until remove_stored()."""
+        values = {
+            "tenant_ids": [tenant_id for tenant_id, _, _ in stored],
+            "message_ids": [message_id for _, message_id, _ in stored],
+            "storage_keys": [storage_key for _, _, storage_key in stored],
+        }
+        with connect(self._url, Role.LOADER) as connection, connection.transaction():
+            connection.execute(_QUERIES["mark_messages_stored"], values)
+            connection.execute(_QUERIES["mark_bodies_stored"], values)
+
+    def release(self, owner: UUID) -> None:
+        """Gives back what the owner claimed and did not store."""
+        with connect(self._url, Role.LOADER) as connection:
+            connection.execute(_QUERIES["release"], {"owner": owner})
+        with self._lock:
+            self._owners.discard(owner)
+            if self._alive is not None and not self._owners:
+                self._alive.close()
+                self._alive = None
+            elif self._alive is not None:
+                self._alive.execute(_QUERIES["stop_living"], {"owner": owner})
+
+    def remove_stored(self, stored_before: datetime, *, limit: int) -> int:
+        """Deletes at most `limit` bodies that were marked stored before a time; returns how many."""
+        with connect(self._url, Role.LOADER) as connection:
+            return connection.execute(
+                _QUERIES["remove_stored"], {"stored_before": stored_before, "limit": limit}
+            ).rowcount
+
+    def body(self, message_id: UUID) -> bytes | None:
+        """Returns a body that is still here."""
+        with connect(self._url, Role.LOADER) as connection:
+            row = connection.execute(_QUERIES["body"], {"message_id": message_id}, binary=True).fetchone()
+        return bytes(row[0]) if row else None
+
+    def storage_keys(self, *, after: UUID | None, limit: int) -> list[tuple[UUID, UUID, str]]:
+        """Returns references into the content tier (tenant, message, key), a page in order of message id.
+
+        Args:
+            after: last message id of the page before; None for the first page.
+            limit: size of the page.
+        """
+        with connect(self._url, Role.LOADER) as connection:
+            values = {"after": after or UUID(int=0), "limit": limit}
+            return [(row[0], row[1], row[2]) for row in connection.execute(_QUERIES["storage_keys"], values)]
+
+    def _stay_alive(self, owner: UUID) -> None:
+        with self._lock:
+            if self._alive is None or self._alive.closed:
+                alive = psycopg.connect(self._url.get_secret_value(), autocommit=True)
+                take_role(alive, Role.LOADER)
+                self._alive = alive
+                self._owners.clear()
+                self._forget = weakref.finalize(self, alive.close)
+            if owner not in self._owners:
+                self._alive.execute(_QUERIES["live"], {"owner": owner})
+                self._owners.add(owner)
+
+
+def _bounds(day: date | None) -> dict[str, datetime | None]:
+    if day is None:
+        return {"from_time": None, "to_time": None}
+    start = datetime.combine(day, time(), UTC)
+    return {"from_time": start, "to_time": start + timedelta(days=1)}

@@ -1,0 +1,145 @@
+-- The hand-over of bodies to the content tier.
+
+-- name: backlog
+SELECT
+    count(*) AS messages,
+    coalesce(sum(octet_length(raw_message)), 0)::bigint AS size_bytes,
+    min(created) AS oldest_at
+FROM email_message_bodies
+WHERE stored_at IS NULL
+  AND created >= coalesce(%(from_time)s::timestamptz, '-infinity')
+  AND created < coalesce(%(to_time)s::timestamptz, 'infinity');
+
+-- name: live
+-- Held by the session of a living owner.
+SELECT pg_advisory_lock(hashtextextended('penguinmails.oltp.bodies ' || %(owner)s::uuid::text, 0));
+
+-- name: stop_living
+SELECT pg_advisory_unlock(hashtextextended('penguinmails.oltp.bodies ' || %(owner)s::uuid::text, 0));
+
+-- name: free_claims_of_the_dead
+-- Whoever can take an owner's lock knows that the owner is gone.
+WITH owners AS MATERIALIZED (
+    SELECT DISTINCT claimed_by
+    FROM email_message_bodies
+    WHERE claimed_by IS NOT NULL
+),
+dead AS MATERIALIZED (
+    SELECT claimed_by
+    FROM owners
+    WHERE pg_try_advisory_xact_lock(hashtextextended('penguinmails.oltp.bodies ' || claimed_by::text, 0))
+),
+claimed AS (
+    SELECT bodies.tenant_id, bodies.message_id
+    FROM email_message_bodies AS bodies
+    JOIN dead ON dead.claimed_by = bodies.claimed_by
+    FOR UPDATE OF bodies SKIP LOCKED
+)
+UPDATE email_message_bodies AS bodies
+SET claimed_by = NULL
+FROM claimed
+WHERE bodies.tenant_id = claimed.tenant_id
+  AND bodies.message_id = claimed.message_id;
+
+-- name: claim
+-- Bodies of the tenant that has waited longest. Rows that another hand-over is claiming now are passed over.
+WITH longest_waiting AS (
+    SELECT tenant_id
+    FROM email_message_bodies
+    WHERE stored_at IS NULL
+      AND claimed_by IS NULL
+      AND created >= coalesce(%(from_time)s::timestamptz, '-infinity')
+      AND created < coalesce(%(to_time)s::timestamptz, 'infinity')
+    ORDER BY created, message_id
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+),
+candidates AS (
+    SELECT bodies.tenant_id, bodies.message_id, bodies.created, octet_length(bodies.raw_message) AS size_bytes
+    FROM email_message_bodies AS bodies
+    JOIN longest_waiting ON longest_waiting.tenant_id = bodies.tenant_id
+    WHERE bodies.stored_at IS NULL
+      AND bodies.claimed_by IS NULL
+      AND bodies.created >= coalesce(%(from_time)s::timestamptz, '-infinity')
+      AND bodies.created < coalesce(%(to_time)s::timestamptz, 'infinity')
+    ORDER BY bodies.created, bodies.message_id
+    LIMIT %(max_messages)s
+    FOR UPDATE OF bodies SKIP LOCKED
+),
+measured AS (
+    SELECT
+        tenant_id, message_id,
+        sum(size_bytes) OVER (ORDER BY created, message_id) AS bytes_so_far,
+        row_number() OVER (ORDER BY created, message_id) AS place
+    FROM candidates
+),
+claimed AS (
+    UPDATE email_message_bodies AS bodies
+    SET claimed_by = %(owner)s
+    FROM measured
+    WHERE bodies.tenant_id = measured.tenant_id
+      AND bodies.message_id = measured.message_id
+      AND (measured.bytes_so_far <= %(max_bytes)s OR measured.place = 1)
+    RETURNING bodies.tenant_id, bodies.message_id, bodies.created, bodies.raw_message
+)
+SELECT
+    claimed.tenant_id, claimed.message_id, claimed.created, messages.direction, messages.message_type,
+    coalesce(CASE messages.direction WHEN 'inbound' THEN messages.from_email ELSE messages.to_email END, '')
+        AS correspondent,
+    claimed.raw_message
+FROM claimed
+JOIN email_messages AS messages
+    ON messages.tenant_id = claimed.tenant_id
+    AND messages.id = claimed.message_id;
+
+-- name: mark_messages_stored
+UPDATE email_messages AS messages
+SET content_storage_key = stored.storage_key, updated = now(), xid = pg_current_xact_id()
+FROM unnest(%(tenant_ids)s::uuid[], %(message_ids)s::uuid[], %(storage_keys)s::text[])
+    AS stored (tenant_id, message_id, storage_key)
+WHERE messages.tenant_id = stored.tenant_id
+  AND messages.id = stored.message_id
+  AND messages.content_storage_key IS DISTINCT FROM stored.storage_key;
+
+-- name: mark_bodies_stored
+-- The first time stays, so that marking again does not prolong the grace.
+UPDATE email_message_bodies AS bodies
+SET stored_at = coalesce(bodies.stored_at, now()), claimed_by = NULL
+FROM unnest(%(tenant_ids)s::uuid[], %(message_ids)s::uuid[]) AS stored (tenant_id, message_id)
+WHERE bodies.tenant_id = stored.tenant_id
+  AND bodies.message_id = stored.message_id;
+
+-- name: release
+UPDATE email_message_bodies
+SET claimed_by = NULL
+WHERE claimed_by = %(owner)s;
+
+-- name: remove_stored
+-- The predicate is looked at again by the DELETE itself.
+WITH oldest AS (
+    SELECT tenant_id, message_id
+    FROM email_message_bodies
+    WHERE stored_at < %(stored_before)s
+    ORDER BY stored_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM email_message_bodies AS bodies
+USING oldest
+WHERE bodies.tenant_id = oldest.tenant_id
+  AND bodies.message_id = oldest.message_id
+  AND bodies.stored_at < %(stored_before)s;
+
+-- name: body
+SELECT raw_message
+FROM email_message_bodies
+WHERE message_id = %(message_id)s;
+
+-- name: storage_keys
+-- One page by key; reads message ids of all tenants in order of time.
+SELECT tenant_id, id, content_storage_key
+FROM email_messages
+WHERE id > %(after)s
+  AND content_storage_key IS NOT NULL
+ORDER BY id
+LIMIT %(limit)s;

@@ -1,0 +1,140 @@
+"""The commands `penguinmails oltp …`.
+
+Belongs here: reading arguments, showing results. Does not belong here: doing the work.
+"""
+
+from __future__ import annotations
+
+import sys
+from uuid import UUID
+
+import click
+from rich.table import Table
+
+from penguinmails.stack.console import console, json_option, print_json, progress, size
+from penguinmails.stack.stores import resolve
+
+
+@click.group()
+def oltp() -> None:
+    """PostgreSQL tables of the platform: schema, mail that was taken in, partitions."""
+
+
+@oltp.command()
+@click.option("--sql", "as_sql", is_flag=True, help="Print the SQL that builds everything; touch nothing.")
+@json_option
+def migrate(*, as_sql: bool, as_json: bool) -> None:
+    """Bring the database to the present schema (does nothing when it is there)."""
+    from penguinmails.oltp import schema
+    from penguinmails.stack.migrations import sql_of_all
+
+    if as_sql:
+        click.echo(sql_of_all(schema.MIGRATIONS))
+        return
+    applied = schema.migrate(resolve())
+    if as_json:
+        print_json({"applied": applied})
+    else:
+        console.print(f"Applied: {', '.join(applied)}" if applied else "The schema is up to date.")
+
+
+@oltp.command()
+@click.argument("path", required=False)
+@click.option("--seed", default=1, show_default=True, help="Seed of the synthetic mail that is loaded without a path.")
+@click.option("--messages", default=2_000, show_default=True, help="Roughly how many synthetic messages.")
+@json_option
+def load(*, path: str | None, seed: int, messages: int, as_json: bool) -> None:
+    """Load mail from PATH (mbox, maildir, folder, tar, single message), or synthetic mail."""
+    from penguinmails.oltp.intake import load_mail
+    from penguinmails.oltp.mail_items import MailSource
+    from penguinmails.oltp.mail_sources import open_mail
+    from penguinmails.oltp.synthetic import synthetic_source
+
+    source: MailSource = open_mail(path) if path else synthetic_source(seed=seed, messages=messages)
+    with progress(visible=not as_json) as bar:
+        task = bar.add_task(f"Loading {source.name}", total=None)
+        report = load_mail(resolve(), source, progress=lambda done: bar.advance(task, done))
+    if as_json:
+        print_json(report)
+        return
+    console.print(
+        f"Read {report.read:,} items ({size(report.size_bytes)}) in {report.seconds:.1f} s: {report.loaded:,} loaded, "
+        f"{report.already_there:,} already there, {report.duplicates:,} duplicates, {report.set_aside:,} set aside."
+    )
+    for reason, count in sorted(report.reasons.items()):
+        console.print(f"  set aside, {reason}: {count:,}")
+
+
+@oltp.command()
+@click.option("--source", "source_name", help="Only items of this source.")
+@json_option
+def messages(*, source_name: str | None, as_json: bool) -> None:
+    """List loaded items: message id, storage key, item name, SHA-256 of the original."""
+    from penguinmails.oltp.ledger import loaded_items
+
+    items = loaded_items(resolve(), source_name=source_name)
+    if as_json:
+        print_json(list(items))
+        return
+    for item in items:
+        click.echo(f"{item.message_id}  {item.storage_key or '-'}  {item.sha256}  {item.source_name}/{item.item_name}")
+
+
+@oltp.command("set-aside")
+@click.option("--source", "source_name", help="Only items of this source.")
+@click.option("--get", "item_id", type=click.UUID, help="Write the original bytes of this item to standard output.")
+@click.option("--limit", default=1_000, show_default=True, help="Show at most so many.")
+@json_option
+def set_aside(*, source_name: str | None, item_id: UUID | None, limit: int, as_json: bool) -> None:
+    """List items that could not be loaded, with the reason; their bytes are kept."""
+    from penguinmails.oltp.ledger import set_aside_bytes, set_aside_items
+
+    if item_id is not None:
+        sys.stdout.buffer.write(set_aside_bytes(resolve(), item_id))
+        return
+    items = set_aside_items(resolve(), source_name=source_name, limit=limit)
+    if as_json:
+        print_json(items)
+        return
+    table = Table("id", "source", "item", "reason", "size")
+    for item in items:
+        table.add_row(str(item.id), item.source_name, item.item_name, item.reason, size(item.raw_size_bytes))
+    console.print(table if items else "Nothing was set aside.")
+
+
+@oltp.command()
+@json_option
+def check(*, as_json: bool) -> None:
+    """Compare the live database with the declarations; look at isolation and partitions."""
+    from penguinmails.oltp.doctor import examine
+
+    findings = examine(resolve())
+    if as_json:
+        print_json(findings)
+    else:
+        for finding in findings:
+            console.print(f"{'ok ' if finding.ok else 'BAD'} {finding.name}: {finding.detail}. {finding.remedy}")
+    if not all(finding.ok for finding in findings):
+        sys.exit(1)
+
+
+@oltp.command()
+@click.option("--make", is_flag=True, help="Make the months ahead that are missing.")
+@json_option
+def partitions(*, make: bool, as_json: bool) -> None:
+    """Show the monthly partitions of the growing tables."""
+    from penguinmails.oltp import partitions as months
+    from penguinmails.oltp.clock import utc_now
+    from penguinmails.oltp.connections import Role, connect
+
+    with connect(resolve().oltp_url, Role.OWNER) as connection:
+        if make:
+            months.ensure_partitions(connection, now=utc_now())
+        found = months.partitions(connection)
+    if as_json:
+        print_json(found)
+        return
+    table = Table("table", "partition", "size")
+    for partition in found:
+        table.add_row(partition.table_name, partition.partition_name, size(partition.size_bytes))
+    console.print(table)

@@ -1,0 +1,10 @@
+"""Campaigns: see the SQL beside this file."""
+
+from penguinmails.stack.migrations import apply_sql
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    apply_sql(__file__)
