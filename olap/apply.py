@@ -1,0 +1,174 @@
+"""Bringing one landed batch into the build: by signed differences, or by making everything anew from what was read.
+
+Both ways run the same SELECTs (sql/facts/) over relations of the same names: `events_in_scope` and `messages_in_scope`
+are everything in the one and the touched messages in the other. A batch goes in as one transaction together with the
+position, so that a killed process leaves the build as it was before or after it.
+
+Belongs here: those two ways. Does not belong here: where batches come from (roll_up.py, landing.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+
+from penguinmails.olap.build import SQL, Build, set_position
+from penguinmails.olap.declarations import Mart
+from penguinmails.olap.facts import FACTS
+from penguinmails.olap.landing import LandedSource, Manifest
+from penguinmails.olap.sources import SOURCES, ReadMode, Source
+from penguinmails.stack.sql import Queries, read_sql
+
+_APPLY = Queries(SQL / "build" / "apply.sql")
+_RECOMPUTE = Queries(SQL / "build" / "recompute.sql")
+
+
+def apply_batch(build: Build, manifest: Manifest, files: Mapping[str, Sequence[Path]]) -> int:
+    """Brings a batch into the build and returns how many events and messages of it were news.
+
+    Args:
+        manifest: of the batch that follows the build's position.
+        files: by table, the batch's Parquet files on this machine.
+    """
+    with build.connection.cursor() as cursor:  # a cursor of its own: its temporary tables go with it
+        cursor.execute("BEGIN")
+        followed = [source for source in SOURCES if source.mode is ReadMode.CHANGES]
+        for source in SOURCES:
+            if source not in followed and source.table in manifest.sources:
+                _replace(cursor, source, files[source.table])
+        if any(_is_whole(manifest, source) for source in followed):
+            news = _begin_anew(cursor, followed, manifest, files)
+        else:
+            news = _apply_changes(cursor, followed, files)
+        set_position(cursor, manifest.batch, manifest.mark)
+        cursor.execute("COMMIT")
+    return news
+
+
+def recompute(build: Build) -> None:
+    """Makes all facts anew from everything that was read, in one transaction."""
+    with build.connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        _recompute(cursor)
+        cursor.execute("COMMIT")
+
+
+def _begin_anew(
+    cursor: duckdb.DuckDBPyConnection,
+    followed: Sequence[Source],
+    manifest: Manifest,
+    files: Mapping[str, Sequence[Path]],
+) -> int:
+    news = 0
+    for source in followed:
+        landed: LandedSource | None = manifest.sources.get(source.table)
+        if landed is None:
+            continue
+        news += landed.rows
+        if landed.whole:
+            _replace(cursor, source, files[source.table])
+        else:
+            _bring_changes(cursor, source, files[source.table])
+            _put_changes(cursor, source)
+    _recompute(cursor)
+    cursor.execute(_APPLY["remember_every_day"])
+    return news
+
+
+def _apply_changes(
+    cursor: duckdb.DuckDBPyConnection, followed: Sequence[Source], files: Mapping[str, Sequence[Path]]
+) -> int:
+    news = sum(_bring_changes(cursor, source, files.get(source.table, ())) for source in followed)
+    if news == 0:
+        return 0
+    cursor.execute(_APPLY["touched_messages"])
+    cursor.execute(_APPLY["remember_touched_days"])
+    for source in followed:
+        _put_changes(cursor, source)
+    cursor.execute(_APPLY["touched_events_in_scope"])
+    cursor.execute(_APPLY["touched_messages_in_scope"])
+    cursor.execute(_APPLY["examined_events"].format(select=_select("examined_events")))
+    cursor.execute(_APPLY["differences"].format(select=_select("message_facts")))
+    cursor.execute(_APPLY["delete_touched_facts"])
+    cursor.execute(_APPLY["insert_touched_facts"])
+    cursor.execute(_APPLY["delete_touched_quarantine"])
+    cursor.execute(_APPLY["insert_quarantine"].format(select=_select("quarantined_events")))
+    cursor.execute(_APPLY["first_touches"].format(select=_select("first_touches")))
+    for fact in FACTS:
+        _apply_difference(cursor, fact)
+    return news
+
+
+def _apply_difference(cursor: duckdb.DuckDBPyConnection, fact: Mart) -> None:
+    names = {
+        "table": fact.name,
+        "columns": ", ".join(fact.column_names),
+        "key": ", ".join(fact.key),
+        "same_key": " AND ".join(f"fact.{name} IS NOT DISTINCT FROM difference.{name}" for name in fact.key),
+        "sums": ", ".join(f"CAST(SUM({name}) AS BIGINT) AS {name}" for name in fact.measures),
+        "anything": " OR ".join(f"SUM({name}) <> 0" for name in fact.measures),
+    }
+    cursor.execute(_APPLY["fact_difference"].format(select=_select(fact.name)))
+    for step in ("fact_merged", "fact_delete", "fact_insert"):
+        cursor.execute(_APPLY[step].format(**names))
+
+
+def _recompute(cursor: duckdb.DuckDBPyConnection) -> None:
+    for table in ("message_facts", "quarantined_events", *(fact.name for fact in FACTS)):
+        cursor.execute(_RECOMPUTE["empty"].format(table=table))
+    cursor.execute(_RECOMPUTE["events_in_scope"])
+    cursor.execute(_RECOMPUTE["messages_in_scope"])
+    cursor.execute(_RECOMPUTE["examined_events"].format(select=_select("examined_events")))
+    for table in ("quarantined_events", "message_facts"):
+        cursor.execute(_RECOMPUTE["fill"].format(table=table, select=_select(table)))
+    cursor.execute(_RECOMPUTE["signed_facts"])
+    cursor.execute(_RECOMPUTE["first_touches"].format(select=_select("first_touches")))
+    for fact in FACTS:
+        cursor.execute(_RECOMPUTE["fill"].format(table=fact.name, select=_select(fact.name)))
+
+
+def _replace(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> None:
+    cursor.execute(_RECOMPUTE["empty"].format(table=source.table))
+    if files:
+        cursor.execute(_APPLY["replace_whole"].format(**_names(source)), {"files": [str(path) for path in files]})
+
+
+def _bring_changes(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> int:
+    names = _names(source)
+    if files:
+        cursor.execute(_APPLY["changed"].format(**names), {"files": [str(path) for path in files]})
+    else:
+        cursor.execute(_APPLY["nothing_changed"].format(**names))
+    row = cursor.execute(_APPLY["count_changed"].format(**names)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _put_changes(cursor: duckdb.DuckDBPyConnection, source: Source) -> None:
+    names = _names(source)
+    cursor.execute(_APPLY["delete_changed"].format(**names))
+    cursor.execute(_APPLY["insert_changed"].format(**names))
+
+
+def _names(source: Source) -> dict[str, str]:
+    changed = f"changed_{source.table}"
+    return {
+        "table": source.table,
+        "changed": changed,
+        "columns": ", ".join(column.name for column in source.columns),
+        "typed_columns": ", ".join(
+            f"CAST({column.name} AS {column.type}) AS {column.name}" for column in source.columns
+        ),
+        "key": ", ".join(source.key),
+        "same_key": " AND ".join(f"{source.table}.{name} = {changed}.{name}" for name in source.key),
+    }
+
+
+def _is_whole(manifest: Manifest, source: Source) -> bool:
+    landed = manifest.sources.get(source.table)
+    return landed is not None and landed.whole
+
+
+def _select(name: str) -> str:
+    return read_sql(SQL / "facts" / f"{name}.sql").strip()

@@ -1,0 +1,182 @@
+"""The commands `penguinmails marts …` and `penguinmails sql`.
+
+Belongs here: options, what people see. Does not belong here: the work itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from penguinmails.stack.console import console, json_option, notes, print_json, progress, size
+
+
+@click.group()
+def marts() -> None:
+    """The marts: roll up, publish, describe, verify."""
+
+
+@marts.command("roll-up")
+@click.option("--wait", "wait_seconds", default=600.0, show_default=True, help="Seconds to wait for another roll-up.")
+@json_option
+def roll_up_command(wait_seconds: float, as_json: bool) -> None:
+    """Bring everything committed so far into the facts."""
+    from penguinmails.olap.roll_up import roll_up
+    from penguinmails.stack.stores import resolve
+
+    with progress() as bar:
+        task = bar.add_task("Reading the operational database", total=None)
+        report = roll_up(resolve(), progress=lambda rows: bar.advance(task, rows), wait_seconds=wait_seconds)
+    if as_json:
+        print_json(report)
+        return
+    console.print(
+        f"{report.rows_extracted:,} rows read ({size(report.landed_bytes)} landed), {report.rows_changed:,} were news; "
+        f"{report.days_touched:,} days to reconcile; as of {report.as_of:%Y-%m-%d %H:%M:%S} UTC ({report.seconds:.2f} s)"
+    )
+    if report.events_quarantined:
+        notes.print(f"{report.events_quarantined:,} events cannot count: penguinmails sql 'FROM quarantine_summary'")
+
+
+@marts.command()
+@click.option("--wait", "wait_seconds", default=600.0, show_default=True, help="Seconds to wait for a roll-up.")
+@json_option
+def publish(wait_seconds: float, as_json: bool) -> None:
+    """Reconcile, then give readers the newest facts."""
+    from penguinmails.olap import publishing
+    from penguinmails.stack.stores import resolve
+
+    report = publishing.publish(resolve(), wait_seconds=wait_seconds)
+    if as_json:
+        print_json(report)
+        return
+    console.print(
+        f"Published number {report.number}: {report.marts} marts, {report.rows:,} rows, {size(report.size_bytes)}; "
+        f"{report.days_reconciled} days reconciled ({report.seconds:.2f} s)"
+    )
+    console.print(f"File: {report.path}")
+
+
+@marts.command("list")
+@json_option
+def list_marts(as_json: bool) -> None:
+    """Show what is published."""
+    from penguinmails.olap.statistics import published_state
+    from penguinmails.stack.stores import resolve
+
+    state = published_state(resolve())
+    if as_json:
+        print_json(state)
+        return
+    table = Table("mart", "one row", "rows", title=f"Published marts, number {state.number}")
+    table.columns[2].justify = "right"
+    for mart in state.marts:
+        table.add_row(mart.mart, mart.grain, f"{mart.rows:,}")
+    console.print(table)
+
+
+@marts.command()
+@click.argument("mart")
+@json_option
+def describe(mart: str, as_json: bool) -> None:
+    """Show what MART and its columns mean."""
+    from penguinmails.olap import marts as declared
+    from penguinmails.stack.errors import InputError
+
+    known = {found.name: found for found in declared.MARTS}
+    if mart not in known:
+        raise InputError(f"mart {mart}", "does not exist", f"Known marts: {', '.join(known)}.")
+    found = known[mart]
+    if as_json:
+        print_json(asdict(found))
+        return
+    console.print(f"[bold]{found.name}[/]  {found.description}")
+    console.print(f"One row: {found.grain}. Made from {', '.join(found.depends_on)}.")
+    table = Table("column", "type", "meaning", "unit", "source or formula")
+    for column in found.columns:
+        name = f"[bold]{column.name}[/]" if column.name in found.key else column.name
+        table.add_row(name, column.type, column.description, column.unit, column.source)
+    console.print(table)
+
+
+@marts.command()
+@json_option
+def freshness(as_json: bool) -> None:
+    """Show up to which moment the published marts are complete."""
+    from penguinmails.olap.statistics import age_seconds, published_state
+    from penguinmails.stack.stores import resolve
+
+    state = published_state(resolve())
+    age = age_seconds(state, datetime.now(UTC))
+    if as_json:
+        print_json({"as_of": state.as_of, "published_at": state.published_at, "age_seconds": age})
+        return
+    console.print(f"Complete up to {state.as_of:%Y-%m-%d %H:%M:%S} UTC, {age:,.0f} s ago; publication {state.number}")
+
+
+@marts.command()
+@click.option("--from-database", is_flag=True, help="Read everything anew instead of using the landing zone.")
+@json_option
+def rebuild(from_database: bool, as_json: bool) -> None:
+    """Make the facts anew."""
+    from penguinmails.olap import roll_up
+    from penguinmails.stack.stores import resolve
+
+    report = roll_up.rebuild(resolve(), from_database=from_database)
+    if as_json:
+        print_json(report)
+        return
+    console.print(f"Made anew as of {report.as_of:%Y-%m-%d %H:%M:%S} UTC. Publish it: penguinmails marts publish")
+
+
+@marts.command()
+@json_option
+def verify(as_json: bool) -> None:
+    """Compare every day with the operational database, and the facts with facts made from scratch."""
+    from penguinmails.olap.errors import ReconciliationFailed
+    from penguinmails.olap.reconcile import reconcile, require_agreement
+    from penguinmails.olap.verifying import verify as verify_facts
+    from penguinmails.stack.stores import resolve
+
+    stores = resolve()
+    reconciled = reconcile(stores)
+    compared = verify_facts(stores)
+    if as_json:
+        print_json({"reconciliation": reconciled, "tables": compared})
+    else:
+        console.print(f"Reconciled {reconciled.rows:,} events on {reconciled.days:,} days ({reconciled.seconds:.2f} s)")
+        table = Table("table", "rows", "missing", "unexpected")
+        for found in compared:
+            table.add_row(found.table, f"{found.rows:,}", f"{found.missing:,}", f"{found.unexpected:,}")
+        console.print(table)
+    require_agreement(reconciled)
+    wrong = [found.table for found in compared if found.missing or found.unexpected]
+    if wrong:
+        raise ReconciliationFailed(
+            ", ".join(wrong), "differ from what the landing zone gives", "Run 'penguinmails marts rebuild'."
+        )
+
+
+@click.command()
+@click.argument("statement")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write instead of the screen.")
+@click.option("--rows", default=100, show_default=True, help="Rows shown of a table on the screen.")
+@json_option
+def sql(statement: str, form: str, output: Path | None, rows: int, as_json: bool) -> None:
+    """Ask the published marts: penguinmails sql "SELECT * FROM campaign_analytics"."""
+    from penguinmails.olap import answers
+    from penguinmails.stack.stores import resolve
+
+    form = "json" if as_json else form
+    with answers.ask(resolve(), statement) as answer:
+        if form == "table" and output is None:
+            answers.show(answer, rows)
+        else:
+            written = answers.write(answer, "csv" if form == "table" else form, output)
+            if output is not None:
+                notes.print(f"{written:,} rows written to {output}")

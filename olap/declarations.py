@@ -1,0 +1,89 @@
+"""What a mart and its columns are: the form in which facts.py and marts.py declare them.
+
+Everything that is said about a mart (its DDL, comments in the published file, docs, Dagster's metadata, contract checks)
+comes from these declarations. Belongs here: the form. Does not belong here: any particular mart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+_SQL = Path(__file__).parent / "sql"
+
+
+class Kind(StrEnum):
+    """How a mart comes about."""
+
+    FACT = "fact"
+    """Kept up to date by signed differences; every measure is a sum."""
+    TABLE = "table"
+    """Derived from facts and dimensions when marts are published."""
+    VIEW = "view"
+    """A view in the published file."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a mart.
+
+    Args:
+        name: of the column.
+        type: DuckDB's type.
+        description: one sentence for people.
+        unit: of a number, for example messages or percent; empty where there is none.
+        source: table and column it comes from, or its formula.
+        nullable: whether it may be empty.
+    """
+
+    name: str
+    type: str
+    description: str
+    unit: str = ""
+    source: str = ""
+    nullable: bool = False
+
+    @property
+    def comment(self) -> str:
+        """The description with unit and source, as it stands in the published file."""
+        unit = f" Unit: {self.unit}." if self.unit else ""
+        source = f" Source: {self.source}." if self.source else ""
+        return self.description + unit + source
+
+
+@dataclass(frozen=True)
+class Mart:
+    """One published table or view.
+
+    Args:
+        name: of the table or view.
+        kind: how it comes about.
+        grain: what one row stands for.
+        description: one or two sentences for people.
+        key: columns that identify a row.
+        columns: all of them, in order.
+        depends_on: facts, marts and source tables it is made from.
+    """
+
+    name: str
+    kind: Kind
+    grain: str
+    description: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    depends_on: tuple[str, ...]
+
+    @property
+    def sql_path(self) -> Path:
+        """The `.sql` file with the one SELECT that makes it."""
+        return _SQL / ("facts" if self.kind is Kind.FACT else "marts") / f"{self.name}.sql"
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The columns that are not part of the key."""
+        return tuple(name for name in self.column_names if name not in self.key)

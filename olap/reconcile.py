@@ -1,0 +1,149 @@
+"""Reconciliation: does what the marts are made from agree with the operational database?
+
+Both sides are asked at the same snapshot, so that what was committed since is no difference. Belongs here: the
+comparison of what was read. Does not belong here: comparing results (tests do, against PostgreSQL's own answer).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+
+import psycopg
+from psycopg import sql
+from pydantic import SecretStr
+
+from penguinmails.olap.build import SQL, Build, open_build
+from penguinmails.olap.errors import NothingPublished, ReconciliationFailed, SourceUnavailable
+from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
+from penguinmails.stack.sql import Queries
+from penguinmails.stack.stores import Stores
+
+_DATABASE = Queries(SQL / "postgresql" / "reconciliation.sql")
+_BUILD = Queries(SQL / "build" / "reconciliation.sql")
+_SHOWN = 5
+_FIRST_DAY, _LAST_DAY = date(1, 1, 1), date(9999, 12, 31)
+_Side = dict[tuple[date, str], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One tenant and day on which the two sides disagree; counts of events."""
+
+    day: date
+    tenant_id: str
+    rows_in_database: int
+    rows_in_marts: int
+
+
+@dataclass(frozen=True)
+class ReconciliationReport:
+    """What a reconciliation found.
+
+    Args:
+        days: days compared.
+        rows: events compared.
+        differences: tenants and days that disagree.
+        seconds: how long it took.
+    """
+
+    days: int
+    rows: int
+    differences: tuple[Difference, ...]
+    seconds: float
+
+
+def reconcile(
+    stores: Stores, *, days: Sequence[date] | None = None, wait_seconds: float = WAIT_SECONDS
+) -> ReconciliationReport:
+    """Compares what was rolled up with the operational database.
+
+    Args:
+        days: UTC days of the events to compare; None for all.
+
+    Raises:
+        NothingPublished: nothing was rolled up yet.
+        SourceUnavailable: the operational database cannot be read.
+    """
+    with (
+        one_at_a_time(stores.marts_folder, wait_seconds=wait_seconds),
+        open_build(stores.marts_folder) as build,
+    ):
+        return reconcile_build(build, stores.oltp_url, days=days)
+
+
+def reconcile_build(build: Build, url: SecretStr, *, days: Sequence[date] | None = None) -> ReconciliationReport:
+    """Does what `reconcile` does, for the process that holds the lock already."""
+    started_at = time.monotonic()
+    position = build.position()
+    if position is None:
+        raise NothingPublished("the marts", "have never been rolled up", "Run 'penguinmails marts roll-up'.")
+    ranges = [(None, None)] if days is None else [*_ranges(days)]
+    ours: _Side = {}
+    theirs: _Side = {}
+    try:
+        with psycopg.connect(url.get_secret_value()) as connection:
+            connection.read_only = True
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.execute(sql.SQL("SET LOCAL ROLE pm_reader"))
+            for from_time, to_time in ranges:
+                bounds = {"from_time": from_time, "to_time": to_time}
+                found = connection.execute(_DATABASE["events"], {"snapshot": position.mark.snapshot, **bounds})
+                theirs |= {(day, tenant): (rows, checksum) for tenant, day, rows, checksum in found}
+                naive = {name: bound and bound.replace(tzinfo=None) for name, bound in bounds.items()}
+                kept = build.connection.execute(_BUILD["events"], naive).fetchall()
+                ours |= {(day, tenant): (rows, checksum) for tenant, day, rows, checksum in kept}
+    except psycopg.Error as error:
+        raise SourceUnavailable(
+            "the operational database",
+            f"cannot be read (SQLSTATE {error.sqlstate or 'none: no connection'})",
+            "Run 'penguinmails doctor', then run again; nothing was changed.",
+        ) from None
+    return ReconciliationReport(
+        days=len({day for day, _ in ours.keys() | theirs.keys()}),
+        rows=sum(rows for rows, _ in theirs.values()),
+        differences=tuple(_differences(ours, theirs)),
+        seconds=time.monotonic() - started_at,
+    )
+
+
+def require_agreement(report: ReconciliationReport) -> None:
+    """Raises `ReconciliationFailed` with the first differences when there are any."""
+    if not report.differences:
+        return
+    shown = "; ".join(
+        f"{found.day} tenant {found.tenant_id}: {found.rows_in_database} events in the database, "
+        f"{found.rows_in_marts} in the marts"
+        for found in report.differences[:_SHOWN]
+    )
+    raise ReconciliationFailed(
+        "the marts",
+        f"disagree with the operational database on {len(report.differences)} tenant days ({shown})",
+        "Nothing was published. Run 'penguinmails marts rebuild', then publish again.",
+    )
+
+
+def _differences(ours: _Side, theirs: _Side) -> Iterator[Difference]:
+    oldest = min((day for day, _ in theirs), default=None)
+    for key in sorted(ours.keys() | theirs.keys()):
+        day, tenant = key
+        if oldest is None or day < oldest:
+            continue  # aged out of the operational database; the marts keep their sums
+        mine, right = ours.get(key, (0, 0)), theirs.get(key, (0, 0))
+        if mine != right:
+            yield Difference(day, tenant, right[0], mine[0])
+
+
+def _ranges(days: Sequence[date]) -> Iterator[tuple[datetime | None, datetime | None]]:
+    """Yields the runs of consecutive days as half-open ranges; open where PostgreSQL's infinity may lie."""
+    ordered = sorted(set(days))
+    breaks = [place for place in range(1, len(ordered)) if ordered[place] - ordered[place - 1] > timedelta(days=1)]
+    for start, end in pairwise([0, *breaks, len(ordered)] if ordered else []):
+        first, last = ordered[start], ordered[end - 1]
+        yield (
+            None if first == _FIRST_DAY else datetime(first.year, first.month, first.day, tzinfo=UTC),
+            None if last == _LAST_DAY else datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1),
+        )

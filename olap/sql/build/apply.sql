@@ -1,0 +1,120 @@
+-- Bringing one batch into the build, in one transaction. Names in braces are tables and columns from the declarations.
+
+-- name: replace_whole
+-- A table that was read whole; what was known of it has been emptied.
+INSERT INTO {table} SELECT {typed_columns} FROM read_parquet($files);
+
+-- name: changed
+-- What really differs from what is known: a row may come again unchanged.
+CREATE OR REPLACE TEMP TABLE {changed} AS
+WITH arrived AS (
+    SELECT {typed_columns} FROM read_parquet($files)
+)
+SELECT {columns} FROM arrived
+EXCEPT
+SELECT {columns} FROM {table} SEMI JOIN arrived USING ({key});
+
+-- name: nothing_changed
+CREATE OR REPLACE TEMP TABLE {changed} AS
+SELECT {columns} FROM {table} LIMIT 0;
+
+-- name: count_changed
+SELECT COUNT(*) FROM {changed};
+
+-- name: delete_changed
+DELETE FROM {table} USING {changed} WHERE {same_key};
+
+-- name: insert_changed
+INSERT INTO {table} SELECT {columns} FROM {changed};
+
+-- name: touched_messages
+-- Messages whose facts may differ after this batch; asked before the changes go in, so that an event that changed hands
+-- touches both.
+CREATE OR REPLACE TEMP TABLE touched_messages AS
+SELECT tenant_id, message_id FROM changed_email_messages
+UNION
+SELECT tenant_id, message_id FROM changed_email_events
+UNION
+SELECT tenant_id, message_id
+FROM email_events
+SEMI JOIN changed_email_events USING (tenant_id, event_id, occurred_at);
+
+-- name: remember_touched_days
+INSERT INTO touched_days
+SELECT DISTINCT CAST(occurred_at AS DATE) AS day
+FROM changed_email_events
+WHERE CAST(occurred_at AS DATE) NOT IN (SELECT day FROM touched_days);
+
+-- name: remember_every_day
+INSERT INTO touched_days
+SELECT DISTINCT CAST(occurred_at AS DATE) AS day FROM email_events;
+
+-- name: touched_events_in_scope
+CREATE OR REPLACE TEMP TABLE events_in_scope AS
+SELECT * FROM email_events SEMI JOIN touched_messages USING (tenant_id, message_id);
+
+-- name: touched_messages_in_scope
+CREATE OR REPLACE TEMP TABLE messages_in_scope AS
+SELECT * FROM email_messages SEMI JOIN touched_messages USING (tenant_id, message_id);
+
+-- name: examined_events
+CREATE OR REPLACE TEMP TABLE examined_events AS {select};
+
+-- name: differences
+-- The facts of the touched messages as they were, to be taken away, and as they are now, to be added.
+CREATE OR REPLACE TEMP TABLE signed_facts AS
+WITH current_facts AS (
+    {select}
+)
+SELECT *, -1 AS sign FROM message_facts SEMI JOIN touched_messages USING (tenant_id, message_id)
+UNION ALL
+SELECT *, 1 AS sign FROM current_facts;
+
+-- name: delete_touched_facts
+DELETE FROM message_facts
+USING touched_messages AS touched
+WHERE message_facts.tenant_id = touched.tenant_id AND message_facts.message_id = touched.message_id;
+
+-- name: insert_touched_facts
+INSERT INTO message_facts SELECT * EXCLUDE (sign) FROM signed_facts WHERE sign = 1;
+
+-- name: delete_touched_quarantine
+DELETE FROM quarantined_events
+USING touched_messages AS touched
+WHERE quarantined_events.tenant_id = touched.tenant_id AND quarantined_events.message_id = touched.message_id;
+
+-- name: insert_quarantine
+INSERT INTO quarantined_events {select};
+
+-- name: first_touches
+CREATE OR REPLACE TEMP TABLE first_touches AS {select};
+
+-- name: fact_difference
+CREATE OR REPLACE TEMP TABLE difference AS {select};
+
+-- name: fact_merged
+-- The rows that the difference concerns, as they are to be; a row in which nothing is left to count goes.
+CREATE OR REPLACE TEMP TABLE merged AS
+WITH concerned AS (
+    SELECT {columns}
+    FROM {table} AS fact
+    WHERE EXISTS (SELECT 1 FROM difference WHERE {same_key})
+    UNION ALL
+    SELECT {columns} FROM difference
+)
+SELECT {key}, {sums}
+FROM concerned
+GROUP BY {key}
+HAVING {anything};
+
+-- name: fact_delete
+DELETE FROM {table} AS fact USING difference WHERE {same_key};
+
+-- name: fact_insert
+INSERT INTO {table} SELECT {columns} FROM merged;
+
+-- name: forget_position
+DELETE FROM position;
+
+-- name: set_position
+INSERT INTO position VALUES ($batch, $snapshot, $system_identifier, $timeline, $as_of, $definitions);

@@ -1,0 +1,77 @@
+-- What every campaign has done so far.
+WITH counts AS (
+    SELECT
+        tenant_id,
+        campaign_id,
+        SUM(sent) AS sent,
+        SUM(delivered) AS delivered,
+        SUM(opened_tracked) AS opened_tracked,
+        SUM(clicked_tracked) AS clicked_tracked,
+        SUM(replied) AS replied,
+        SUM(bounced) AS bounced,
+        SUM(unsubscribed) AS unsubscribed,
+        SUM(spam_complaints) AS spam_complaints
+    FROM email_daily
+    WHERE campaign_id IS NOT NULL AND direction = 'outbound' AND message_type <> 'warmup'
+    GROUP BY tenant_id, campaign_id
+),
+
+last_steps AS (
+    SELECT
+        tenant_id,
+        campaign_id,
+        campaign_sequence_step_id
+    FROM campaign_sequence_steps
+    WHERE step_type = 'email' AND is_active
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY tenant_id, campaign_id ORDER BY step_order DESC) = 1
+),
+
+finished_leads AS (
+    SELECT DISTINCT
+        lead.tenant_id,
+        lead.campaign_id,
+        lead.lead_id
+    FROM lead_daily AS lead
+    LEFT JOIN last_steps
+        ON
+            lead.tenant_id = last_steps.tenant_id
+            AND lead.campaign_id = last_steps.campaign_id
+            AND lead.campaign_sequence_step_id = last_steps.campaign_sequence_step_id
+    WHERE
+        lead.campaign_id IS NOT NULL
+        AND (
+            lead.replied + lead.bounced + lead.unsubscribed + lead.spam_complaints > 0
+            OR (last_steps.campaign_id IS NOT NULL AND lead.sent > 0)
+        )
+),
+
+completed AS (
+    SELECT
+        tenant_id,
+        campaign_id,
+        COUNT(*) AS completed_leads
+    FROM finished_leads
+    GROUP BY tenant_id, campaign_id
+)
+
+SELECT
+    campaign.tenant_id,
+    campaign.campaign_id,
+    campaign.company_id,
+    campaign.status,
+    COALESCE(counts.sent, 0) AS sent,
+    COALESCE(counts.delivered, 0) AS delivered,
+    COALESCE(counts.opened_tracked, 0) AS opened_tracked,
+    COALESCE(counts.clicked_tracked, 0) AS clicked_tracked,
+    COALESCE(counts.replied, 0) AS replied,
+    COALESCE(counts.bounced, 0) AS bounced,
+    COALESCE(counts.unsubscribed, 0) AS unsubscribed,
+    COALESCE(counts.spam_complaints, 0) AS spam_complaints,
+    COALESCE(completed.completed_leads, 0) AS completed_leads,
+    position.as_of AS updated
+FROM campaigns AS campaign
+CROSS JOIN position
+LEFT JOIN counts
+    ON campaign.tenant_id = counts.tenant_id AND campaign.campaign_id = counts.campaign_id
+LEFT JOIN completed
+    ON campaign.tenant_id = completed.tenant_id AND campaign.campaign_id = completed.campaign_id

@@ -1,0 +1,15 @@
+-- What the operational database itself says, at the very snapshot that the marts were read up to.
+
+-- name: events
+-- Number and checksum of the events of each tenant and day. The checksum takes the last 48 bits of the ids, which are random.
+SELECT
+    tenant_id::text AS tenant_id,
+    (least(greatest(occurred_at, '0001-01-01 00:00:00+00'), '9999-12-31 00:00:00+00') AT TIME ZONE 'UTC')::date AS day,
+    count(*) AS rows,
+    bit_xor(('x' || right(id::text, 12))::bit(48)::bigint) AS checksum
+FROM email_events
+WHERE
+    pg_visible_in_snapshot(xid, %(snapshot)s::pg_snapshot)
+    AND (%(from_time)s::timestamptz IS NULL OR occurred_at >= %(from_time)s::timestamptz)
+    AND (%(to_time)s::timestamptz IS NULL OR occurred_at < %(to_time)s::timestamptz)
+GROUP BY 1, 2;
