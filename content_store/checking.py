@@ -21,6 +21,7 @@ from penguinmails.stack.stores import Stores
 
 _PAGE = 5_000
 _EXAMPLES = 10
+_SAMPLED_PACKS = 20
 _LOWEST_UUID = UUID(int=0)
 
 
@@ -90,12 +91,9 @@ def check_orphans(stores: Stores, *, clock: Callable[[], datetime]) -> CheckRepo
 
 def check_sample(stores: Stores, *, messages: int = 200, progress: Progress = no_progress) -> CheckReport:
     """Reads messages drawn at random and compares their hashes; records the broken ones."""
-    packs = max(1, messages // 10)
     with typed_errors(), connect(stores) as connection:
-        rows = connection.execute(
-            QUERIES["random_objects"], {"packs": packs, "messages_of_each": -(-messages // packs)}
-        ).fetchall()
-    drawn = [name for (name,) in rows][:messages]
+        rows = connection.execute(QUERIES["random_objects"], {"packs": _SAMPLED_PACKS, "messages": messages}).fetchall()
+    drawn = [name for (name,) in rows]
     bad = []
     with ContentReader(stores) as reader:
         for name in drawn:

@@ -231,7 +231,7 @@ ORDER BY pack_id
 LIMIT %(limit)s;
 
 -- name: random_objects
--- A different sample each time, without reading the table: keys at or after evenly drawn packs.
+-- A different sample each time, without reading the table: some messages of packs drawn at random.
 SELECT object.storage_key
 FROM (
     SELECT pack_id
@@ -247,8 +247,10 @@ CROSS JOIN LATERAL (
       AND erased_at IS NULL
       AND deleted_at IS NULL
     ORDER BY random()
-    LIMIT %(messages_of_each)s
-) AS object;
+    LIMIT %(messages)s
+) AS object
+ORDER BY random()
+LIMIT %(messages)s;
 
 -- name: pack_verified
 UPDATE content_packs

@@ -177,7 +177,8 @@ class KeyRing:
         secret = self._source.secret(tenant_id, generation)
         if secret is None:
             raise TenantKeyMissing(thing, f"is not in {self._source!r}", "Put it back from its backup, then run again.")
-        key = TenantKey(tenant_id, generation, secret)
+        first = None if generation == FIRST_GENERATION else self.for_reading(connection, tenant_id, FIRST_GENERATION)
+        key = TenantKey(tenant_id, generation, secret, first.secret if first else None)
         row = connection.execute(
             QUERIES["key_check_value"], {"tenant_id": tenant_id, "generation": generation}
         ).fetchone()

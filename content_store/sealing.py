@@ -39,6 +39,8 @@ class TenantKey:
     tenant_id: UUID
     generation: int
     secret: bytes = field(repr=False)
+    first_secret: bytes | None = field(default=None, repr=False)
+    """The secret of generation 1, where this is a later one: digests must not change when the key does."""
 
     def wrap(self, data_key: bytes) -> bytes:
         """Returns the 40 bytes that stand in the index."""
@@ -66,11 +68,11 @@ class TenantKey:
 
     def derive(self, purpose: bytes, salt: bytes = b"") -> bytes:
         """Returns 32 bytes for one purpose, independent of every other purpose."""
-        return HKDF(SHA256(), KEY_BYTES, salt or None, purpose).derive(self.secret)
+        return _derive(self.secret, purpose, salt)
 
     @cached_property
     def _digest_key(self) -> bytes:
-        return self.derive(b"penguinmails content digest v1")
+        return _derive(self.first_secret or self.secret, b"penguinmails content digest v1")
 
     def digest(self, raw: bytes) -> str:
         """Returns HMAC-SHA256 of a message, hexadecimal: equal for equal messages of one tenant, meaningless to others."""
@@ -104,3 +106,7 @@ def unseal(sealed: bytes, key: bytes, context: bytes, *, thing: str) -> bytes:
         raise ContentDamaged(
             thing, "was altered, or belongs to another message or tenant", "Run 'penguinmails content verify'."
         ) from error
+
+
+def _derive(secret: bytes, purpose: bytes, salt: bytes = b"") -> bytes:
+    return HKDF(SHA256(), KEY_BYTES, salt or None, purpose).derive(secret)

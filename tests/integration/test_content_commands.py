@@ -1,0 +1,84 @@
+"""`penguinmails content …` and doctor, as a person calls them; the OLTP tier's port is the test's own hand-over area."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from content_support import TENANT_A, HandOverArea, bodies, mail, make_template, message_id, stores_of
+
+from penguinmails.content_store import cli, doctor
+from penguinmails.content_store.errors import ContentUnknown
+from penguinmails.content_store.storage_layout import PREFIX, storage_key
+from penguinmails.stack.object_store import Bucket
+from penguinmails.stack.stores import Stores
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def stores(template_database, clone_database, bucket: Bucket, tmp_path: Path) -> Stores:
+    template = template_database("content", make_template)
+    return stores_of(clone_database("content", template), bucket, tmp_path)
+
+
+@pytest.fixture
+def area(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Iterator[HandOverArea]:
+    area = HandOverArea(stores.content_url)
+    monkeypatch.setattr(cli, "resolve", lambda: stores)
+    monkeypatch.setattr(cli, "port", lambda name: {"message_bodies": lambda _: area}[name])
+    yield area
+    area.close()
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.content, arguments)
+
+
+def answer(*arguments: str) -> Any:
+    result = call(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_the_way_of_a_message(stores: Stores, area: HandOverArea, bucket: Bucket, tmp_path: Path) -> None:
+    area.add(*bodies(40))
+    assert answer("hand-over")["messages"] == 40
+    key = storage_key(TENANT_A, message_id(3))
+    assert call("get", key).stdout_bytes == mail(3)
+    assert call("get", "--message", str(message_id(3)), "--part", "text").stdout_bytes.startswith(b"Hi,")
+    assert call("get", key, "--part", "headers").stdout_bytes.startswith(b"From: Sales")
+    saved = tmp_path / "one.eml"
+    assert answer("get", key, "-o", str(saved))["size_bytes"] == len(mail(3))
+    assert saved.read_bytes() == mail(3)
+    assert answer("get", "--all", "--to", str(tmp_path / "all"))["messages"] == 40
+    assert answer("stats")["messages"] == 40
+    assert answer("check")["ok"]
+    assert answer("verify")["ok"]
+    assert answer("sweep") == {"packs_given_up": 0, "packs_deleted": 0}
+    for command in ("stats", "check", "verify", "hand-over", "sweep", "probe"):
+        assert call(command).exit_code == 0
+    bucket.delete([entry.key for entry in bucket.list(PREFIX)])
+    assert call("check").exit_code == 4
+    assert call("verify").exit_code == 4
+
+
+def test_a_wrong_name_is_an_input_error(area: HandOverArea) -> None:
+    assert isinstance(call("get", "nonsense").exception, ContentUnknown)
+    for arguments in (["get"], ["get", "a", "--message", str(message_id(1))], ["get", "--all"]):
+        assert getattr(call(*arguments).exception, "exit_code", None) == 2
+
+
+def test_doctor_finds_a_lost_key(stores: Stores, area: HandOverArea) -> None:
+    area.add(*bodies(1))
+    call("hand-over")
+    assert all(finding.ok for finding in doctor.examine(stores))
+    for path in stores.keys_folder.iterdir():
+        path.unlink()
+    bad = [finding for finding in doctor.examine(stores) if not finding.ok]
+    assert [finding.name for finding in bad] == ["content keys"]
+    assert bad[0].remedy
