@@ -25,9 +25,8 @@ _LIMITS: LiteralString = "SET statement_timeout = '60s'; SET lock_timeout = '10s
 @contextmanager
 def connect(url: SecretStr) -> Iterator[Connection]:
     """Opens an autocommit connection for reading, probing and changing queues, closed afterwards."""
-    connection = _open(url)
+    connection = _open(url, _LIMITS)
     try:
-        connection.execute(_LIMITS)
         yield connection
     finally:
         connection.close()
@@ -39,15 +38,12 @@ def open_protocol_connection(url: SecretStr) -> Connection:
     Raises:
         ServerError: PostgreSQL does not answer.
     """
-    connection = _open(url)
-    connection.execute(_LIMITS)
-    connection.execute(_PLANS)
-    return connection
+    return _open(url, _LIMITS, _PLANS)
 
 
-def _open(url: SecretStr) -> Connection:
+def _open(url: SecretStr, *settings: LiteralString) -> Connection:
     try:
-        return psycopg.connect(
+        connection = psycopg.connect(
             url.get_secret_value(), autocommit=True, connect_timeout=10, application_name="penguinmails queue"
         )
     except psycopg.OperationalError as error:
@@ -56,3 +52,10 @@ def _open(url: SecretStr) -> Connection:
             f"cannot be reached ({type(error).__name__})",
             "Start it (penguinmails up) or check PENGUINMAILS_QUEUE_URL, then run again.",
         ) from None
+    try:
+        for setting in settings:
+            connection.execute(setting)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -50,17 +50,7 @@ class Lease:
         self._ended = threading.Event()
         self._trusted_until = 0.0
         sent = time.monotonic()
-        self._connection: Connection | None = open_protocol_connection(url)
-        self._connection.execute(
-            QUERIES["register"],
-            {
-                "id": self.id,
-                "kind": kind,
-                "lease_seconds": configuration.lease_seconds,
-                "slots": slots,
-                "queue_names": list(queue_names),
-            },
-        )
+        self._connection: Connection | None = self._register(kind, slots, list(queue_names))
         self._trust(sent)
         self._thread = threading.Thread(target=self._keep, name=f"lease of {kind}", daemon=True)
         self._thread.start()
@@ -81,6 +71,17 @@ class Lease:
             return  # the lease runs out by itself
         finally:
             self._trusted_until = 0.0
+
+    def _register(self, kind: str, slots: int, queue_names: list[str]) -> Connection:
+        connection = open_protocol_connection(self._url)
+        seconds = self._configuration.lease_seconds
+        values = {"id": self.id, "kind": kind, "lease_seconds": seconds, "slots": slots, "queue_names": queue_names}
+        try:
+            connection.execute(QUERIES["register"], values)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _keep(self) -> None:
         while not self._ended.wait(self._configuration.renew_seconds):

@@ -296,8 +296,8 @@ def test_a_stopping_worker_gives_back_what_it_has(stores: Stores, connection: ps
     worker.step()
     worker.step()
     worker.close(wait_seconds=0)
-    assert not rows(stores, "SELECT FROM jobs WHERE status = 'running'")
-    assert not rows(stores, "SELECT FROM jobs WHERE attempt_count > 1 OR (status = 'queued' AND attempt_count <> 0)")
+    assert not rows(stores, "SELECT id FROM jobs WHERE status = 'running'")
+    assert not rows(stores, "SELECT id FROM jobs WHERE attempt_count > 1 OR (status = 'queued' AND attempt_count <> 0)")
     assert drain(stores, handlers_of(nothing), configuration=SHORT).left == 0
 
 
