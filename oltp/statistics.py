@@ -58,12 +58,13 @@ def table_statistics(stores: Stores) -> list[TableStatistics]:
     return found
 
 
-def days_of_new_events(stores: Stores, *, ingested_since: datetime) -> tuple[date, date] | None:
-    """Returns the first and last UTC day on which events happened that were ingested since then; None without any.
+def first_day_of_new_events(stores: Stores, *, ingested_since: datetime, occurred_since: datetime) -> date | None:
+    """Returns the first UTC day on which an event happened that is that new and not that old; None without any.
 
     Raises:
         ServerError: the database cannot be reached or is not migrated.
     """
+    bounds = {"ingested_since": ingested_since, "occurred_since": occurred_since}
     with connect(stores.oltp_url, Role.READER) as connection:
-        row = connection.execute(_QUERIES["days_of_new_events"], {"ingested_since": ingested_since}).fetchone()
-    return (row[0], row[1]) if row and row[0] else None
+        row = connection.execute(_QUERIES["first_day_of_new_events"], bounds).fetchone()
+    return row[0] if row else None

@@ -26,10 +26,9 @@ JOIN pg_catalog.pg_class AS leaves ON leaves.oid = parts.part_oid
 GROUP BY tables.oid, tables.relname, tables.relrowsecurity, tables.relforcerowsecurity
 ORDER BY tables.relname;
 
--- name: days_of_new_events
--- First and last UTC day of the events that were ingested since a time; both empty when there are none.
-SELECT
-    min(occurred_at AT TIME ZONE 'UTC')::date AS first_day,
-    max(occurred_at AT TIME ZONE 'UTC')::date AS last_day
+-- name: first_day_of_new_events
+-- First UTC day of the events that were ingested since one time and happened since another; empty when there are none.
+SELECT min(occurred_at AT TIME ZONE 'UTC')::date AS first_day
 FROM email_events
-WHERE ingested_at >= %(ingested_since)s;
+WHERE ingested_at >= %(ingested_since)s
+  AND occurred_at >= %(occurred_since)s;

@@ -52,6 +52,8 @@ def prepare(stores: Stores) -> dict[str, str]:
         "DAGSTER_HOME": str(folder),
         "PENGUINMAILS_HOME": str(stores.home),
         # dagster-postgres speaks psycopg2's dialect, SQLAlchemy 2.1 takes psycopg 3 unless told.
+        # Written one at a time, the events of a run over many days take longer than its work.
+        "DAGSTER_EVENT_BATCH_SIZE": "500",
         STORAGE_VARIABLE: "postgresql+psycopg2://" + stores.dagster_url.get_secret_value().split("://", 1)[1],
     }
 

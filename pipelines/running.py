@@ -5,17 +5,17 @@ Belongs here: which assets run in which order for which days. Does not belong he
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
+from time import monotonic
 from typing import Any
 
 import dagster as dg
 from rich.progress import Progress
 
-from penguinmails.oltp.statistics import days_of_new_events
-from penguinmails.pipelines.assets import content_store, oltp
+from penguinmails.oltp.statistics import first_day_of_new_events
+from penguinmails.pipelines.assets import content_store, job_queue, olap, oltp
 from penguinmails.pipelines.definitions import build_defs
 from penguinmails.pipelines.instance import PROCESS_TAG, close_runs_of_killed_processes, open_instance, this_process
 from penguinmails.pipelines.jobs import everything
@@ -51,7 +51,7 @@ class RunOutcome:
 
 
 def run_everything(stores: Stores, *, mail: Mapping[str, Any], grace_hours: float, bars: Progress) -> RunOutcome:
-    """Runs every asset once: the OLTP tier first, then the rest for the days that what came in touches.
+    """Runs every asset once: the OLTP tier, then content and queue, then OLAP for the days that what came in touches.
 
     Args:
         stores: where everything is.
@@ -62,28 +62,30 @@ def run_everything(stores: Stores, *, mail: Mapping[str, Any], grace_hours: floa
     Raises:
         PlatformError: a step failed; what earlier steps did stays, and another run continues from there.
     """
-    began, started = utc_now(), time.monotonic()
+    began, started = utc_now(), monotonic()
     listener = Listener(bars)
     definitions = build_defs({"platform": Platform(stores)})
     job = definitions.resolve_job_def(everything.name)
-    groups = {key: asset.group_names_by_key[key] for asset in _assets(definitions) for key in asset.keys}
-    taking_in = [key for key, group in groups.items() if group == oltp.GROUP]
-    settling = [key for key, group in groups.items() if group != oltp.GROUP]
+    tier_of = {key: asset.group_names_by_key[key] for asset in _assets(definitions) for key in asset.keys}
     results = []
     with open_instance(stores) as instance, listening(listener):
         close_runs_of_killed_processes(instance)
-        tags = {PROCESS_TAG: this_process()}
-        for selection, days, ops in (
-            (taking_in, lambda: (began.date(), began.date()), {oltp.LOADED_MAIL: mail}),
-            (settling, lambda: _days_touched(stores, began), {content_store.PACKS: {"grace_hours": grace_hours}}),
+        for tiers, first_day_of, configuration in (
+            ({oltp.GROUP}, _today, {oltp.LOADED_MAIL: mail}),
+            ({content_store.GROUP, job_queue.GROUP}, _today, {content_store.PACKS: {"grace_hours": grace_hours}}),
+            ({olap.GROUP}, lambda: _first_day_touched(stores, began), {}),
         ):
-            first, last = days()
             results.append(
                 job.execute_in_process(
                     instance=instance,
-                    asset_selection=selection,
-                    tags=tags | {_RANGE_START: first.isoformat(), _RANGE_END: last.isoformat()},
-                    run_config=_QUIET | {"ops": {key.to_python_identifier(): {"config": c} for key, c in ops.items()}},
+                    asset_selection=[key for key, tier in tier_of.items() if tier in tiers],
+                    tags={
+                        PROCESS_TAG: this_process(),
+                        _RANGE_START: first_day_of().isoformat(),
+                        _RANGE_END: _today().isoformat(),
+                    },
+                    run_config=_QUIET
+                    | {"ops": {key.to_python_identifier(): {"config": each} for key, each in configuration.items()}},
                 )
             )
     checks = [check for result in results for check in result.get_asset_check_evaluations()]
@@ -94,7 +96,7 @@ def run_everything(stores: Stores, *, mail: Mapping[str, Any], grace_hours: floa
     ]
     return RunOutcome(
         succeeded=not failed,
-        seconds=time.monotonic() - started,
+        seconds=monotonic() - started,
         run_ids=[result.run_id for result in results],
         reports=listener.results,
         checks_passed=len(checks) - len(failed),
@@ -106,9 +108,11 @@ def _assets(definitions: dg.Definitions) -> Iterable[dg.AssetsDefinition]:
     return [asset for asset in definitions.assets or [] if isinstance(asset, dg.AssetsDefinition)]
 
 
-def _days_touched(stores: Stores, since: datetime) -> tuple[date, date]:
-    """Returns the days whose partitions this run fills: those of events that came in since it began, and today."""
-    today, floor = utc_now().date(), date.fromisoformat(first_day())
-    found = days_of_new_events(stores, ingested_since=since)
-    earliest = found[0] if found else today
-    return min(max(earliest, floor), today), today
+def _today() -> date:
+    return utc_now().date()
+
+
+def _first_day_touched(stores: Stores, began: datetime) -> date:
+    """Returns the first day that has a partition and events that came in since this run began; today without any."""
+    floor = datetime.combine(date.fromisoformat(first_day()), time.min, UTC)
+    return first_day_of_new_events(stores, ingested_since=began, occurred_since=floor) or _today()

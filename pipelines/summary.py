@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from penguinmails.content_store.statistics import content_statistics
-from penguinmails.olap.reading import open_marts
+from penguinmails.olap.reading import open_marts, published_path
 from penguinmails.oltp.statistics import table_statistics
 from penguinmails.pipelines.running import RunOutcome
 from penguinmails.stack.console import size
@@ -33,17 +33,16 @@ def print_summary(console: Console, stores: Stores, outcome: RunOutcome) -> None
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, lines in (
+    for tier, lines in (
         ("Mail", _mail(outcome)),
         ("OLTP", _rows(stores)),
         ("Content", _content(stores, outcome)),
-        ("Marts", _marts(outcome)),
+        ("Marts", _marts(stores, outcome)),
         ("Queue", _queue(outcome)),
         ("Checks", _checks(outcome)),
     ):
-        for line in lines:
-            table.add_row(name, line)
-            name = ""
+        for number, line in enumerate(lines):
+            table.add_row(tier if number == 0 else "", line)
     console.print()
     console.print(table)
     console.print()
@@ -86,20 +85,20 @@ def _content(stores: Stores, outcome: RunOutcome) -> Iterator[str]:
     yield from report.problems
 
 
-def _marts(outcome: RunOutcome) -> Iterator[str]:
+def _marts(stores: Stores, outcome: RunOutcome) -> Iterator[str]:
     rolled, published = outcome.reports["roll_up"], outcome.reports["publish"]
     yield (
         f"{rolled.rows_extracted:,} rows extracted, {rolled.days_touched:,} days touched, "
         f"{rolled.events_quarantined:,} events in quarantine"
     )
-    yield f"{published.marts:,} marts with {published.rows:,} rows published to {published.path}"
+    yield f"{published.marts:,} marts with {published.rows:,} rows published to {published_path(stores.marts_folder)}"
 
 
 def _queue(outcome: RunOutcome) -> Iterator[str]:
     done, queue = outcome.reports["round_trip"], outcome.reports["queue"]
     yield (
-        f"{done.completed:,} job there and back in {done.seconds:.2f} s; {queue.waiting:,} waiting, "
-        f"{queue.running:,} running, {queue.dead_letters:,} dead letters"
+        f"{done.completed:,} job there and back in {done.seconds:.2f} s; {queue['waiting']:,} waiting, "
+        f"{queue['running']:,} running, {queue['dead_letters']:,} dead letters"
     )
 
 

@@ -85,9 +85,10 @@ def probe(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult
 
     snapshot = look(platform.stores, clock=utc_now)
     keep(platform.stores, snapshot)
-    collect("queue", snapshot)
+    document = as_document(snapshot)
+    collect("queue", document)
     exceeded = {found.threshold.name: found for found in evaluate(snapshot)}
-    figures = {name: shown for name, value in as_document(snapshot).items() if (shown := metadata.of_value(value))}
+    figures = {name: shown for name, value in document.items() if (shown := metadata.of_value(value))}
     yield dg.MaterializeResult(
         metadata=figures,
         check_results=[
