@@ -26,7 +26,7 @@ MEMORY_LIMIT = "2GB"
 """What DuckDB may use; beyond it, it goes to disk."""
 _SCHEMA = Queries(SQL / "build" / "schema.sql")
 _APPLY = Queries(SQL / "build" / "apply.sql")
-_TABLE = Template("CREATE TABLE IF NOT EXISTS $name ($columns)")
+_TABLE = Template("CREATE TABLE $name ($columns)")
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
     "SET enable_progress_bar = false",
@@ -66,6 +66,15 @@ class Build:
         row = self.connection.execute("SELECT definitions FROM position").fetchone()
         return row is None or row[0] == definitions()
 
+    def empty(self) -> None:
+        """Drops everything, in one transaction; the next roll-up makes it anew from the landing zone."""
+        with self.connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            for (name,) in cursor.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall():
+                cursor.execute(f'DROP TABLE "{name}"')
+            _make_tables(cursor)
+            cursor.execute("COMMIT")
+
 
 @contextmanager
 def open_build(folder: Path) -> Iterator[Build]:
@@ -77,22 +86,15 @@ def open_build(folder: Path) -> Iterator[Build]:
     ) as connection:
         for setting in _SETTINGS:
             connection.execute(setting)
-        for statement in _SCHEMA.values():
-            connection.execute(statement)
-        for name, columns in _declared_tables():
-            connection.execute(_TABLE.substitute(name=name, columns=columns))
-        yield Build(connection)
+        build = Build(connection)
+        if connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'position'").fetchone() is None:
+            build.empty()
+        yield build
 
 
 def build_path(folder: Path) -> Path:
     """Returns the build file of a marts folder."""
     return folder / "build" / "build.duckdb"
-
-
-def remove_build(folder: Path) -> None:
-    """Removes the build file; the next roll-up makes it anew from the landing zone. Only under the lock."""
-    for path in (build_path(folder), build_path(folder).with_suffix(".duckdb.wal")):
-        path.unlink(missing_ok=True)
 
 
 def set_position(connection: duckdb.DuckDBPyConnection, batch: int, mark: Mark) -> None:
@@ -117,6 +119,13 @@ def definitions() -> str:
     texts += [read_sql(path) for path in sorted((SQL / "facts").glob("*.sql"))]
     texts += [*_SCHEMA.values(), *(columns for _, columns in _declared_tables())]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+def _make_tables(cursor: duckdb.DuckDBPyConnection) -> None:
+    for statement in _SCHEMA.values():
+        cursor.execute(statement)
+    for name, columns in _declared_tables():
+        cursor.execute(_TABLE.substitute(name=name, columns=columns))
 
 
 def _declared_tables() -> Iterator[tuple[str, str]]:

@@ -9,18 +9,21 @@ Belongs here: that order. Does not belong here: any of its steps.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from penguinmails.olap.apply import apply_batch
-from penguinmails.olap.build import Build, Position, open_build, remove_build, set_position
+from penguinmails.olap.build import Build, Position, open_build, set_position
 from penguinmails.olap.errors import BuildBusy
 from penguinmails.olap.extraction import Extraction, open_extraction
 from penguinmails.olap.landing import LandedSource, Landing, Manifest
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
 from penguinmails.olap.sources import SOURCES, ReadMode, Source
+from penguinmails.stack.object_store import Bucket, BucketAddress
 from penguinmails.stack.stores import Stores
 
 
@@ -47,6 +50,12 @@ class RollUpReport:
     landed_bytes: int
     as_of: datetime
     seconds: float
+
+
+@lru_cache(maxsize=4)
+def _bucket(address: BucketAddress, _process: int) -> Bucket:
+    """One client a process: making one takes longer than a small roll-up."""
+    return Bucket(address)
 
 
 def _utc_now() -> datetime:
@@ -79,8 +88,10 @@ def roll_up(
     started_at = clock()
     with one_at_a_time(stores.marts_folder, wait_seconds=wait_seconds):
         landing = landing_of(stores)
-        batches, changed = catch_up(stores.marts_folder, landing)
         with open_build(stores.marts_folder) as build:
+            if not build.made_by_these_definitions():
+                build.empty()
+            batches, changed = apply_chain(build, landing)
             position = build.position()
             batch = position.batch + 1 if position else 1
             manifest = extract(stores, landing, position, batch=batch, progress=progress)
@@ -103,7 +114,7 @@ def roll_up(
 
 def landing_of(stores: Stores, *, incoming: Path | None = None) -> Landing:
     """Returns the landing zone of these stores; files on their way are kept in `incoming`."""
-    return Landing(stores.open_bucket(), incoming or stores.marts_folder / "incoming")
+    return Landing(_bucket(stores.bucket, os.getpid()), incoming or stores.marts_folder / "incoming")
 
 
 def rebuild(
@@ -126,23 +137,9 @@ def rebuild(
         landing = landing_of(stores)
         if from_database:
             extract(stores, landing, None, batch=landing.newest() + 1, progress=progress)
-        remove_build(stores.marts_folder)
-        catch_up(stores.marts_folder, landing)
+        with open_build(stores.marts_folder) as build:
+            build.empty()
     return roll_up(stores, clock=clock, progress=progress, wait_seconds=wait_seconds)
-
-
-def catch_up(folder: Path, landing: Landing) -> tuple[int, int]:
-    """Applies what is landed and not applied; makes the build anew where it is missing or other definitions made it.
-
-    Returns:
-        How many batches were applied and how many events and messages were news.
-    """
-    with open_build(folder) as build:
-        current = build.made_by_these_definitions()
-    if not current:
-        remove_build(folder)
-    with open_build(folder) as build:
-        return apply_chain(build, landing)
 
 
 def apply_chain(build: Build, landing: Landing, *, up_to: int | None = None) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 
 -- name: position
 -- One row: the last batch in this file, and the fingerprint of the definitions that made it.
-CREATE TABLE IF NOT EXISTS position (
+CREATE TABLE position (
     batch BIGINT NOT NULL,
     snapshot VARCHAR NOT NULL,
     system_identifier VARCHAR NOT NULL,
@@ -14,12 +14,12 @@ CREATE TABLE IF NOT EXISTS position (
 
 -- name: touched_days
 -- Days of the events that batches brought and that have not been reconciled since.
-CREATE TABLE IF NOT EXISTS touched_days (
+CREATE TABLE touched_days (
     day DATE NOT NULL
 );
 
 -- name: message_facts
-CREATE TABLE IF NOT EXISTS message_facts (
+CREATE TABLE message_facts (
     tenant_id UUID NOT NULL,
     message_id UUID NOT NULL,
     company_id UUID,
@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS message_facts (
 );
 
 -- name: quarantined_events
-CREATE TABLE IF NOT EXISTS quarantined_events (
+CREATE TABLE quarantined_events (
     tenant_id UUID NOT NULL,
     event_id UUID NOT NULL,
     message_id UUID,

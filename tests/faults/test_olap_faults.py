@@ -1,0 +1,115 @@
+"""kill -9 between any two steps, and readers while publishing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+
+import pytest
+from olap_support import (  # noqa: F401 - fixtures
+    World,
+    oltp_template_fixture,
+    postgresql_answer,
+    stores_fixture,
+    world_fixture,
+)
+
+from penguinmails.olap.marts import MARTS
+from penguinmails.olap.publishing import publish
+from penguinmails.olap.reading import open_marts
+from penguinmails.olap.roll_up import roll_up
+from penguinmails.olap.verifying import verify
+from penguinmails.stack.stores import Stores
+
+KILLS = 7
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["penguinmails.olap.publishing", "penguinmails.olap.roll_up", "boto3"])
+
+
+def run_and_die(stores: Stores, die_at: int, calls: object) -> None:
+    """Rolls up and publishes; is killed at the given call of a function of this tier (0: never), which it counts."""
+    count = 0
+
+    def watch(frame: FrameType, event: str, _: object) -> None:
+        nonlocal count
+        if event == "call" and "/olap/" in frame.f_code.co_filename:
+            count += 1
+            if count == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(watch)
+    roll_up(stores)
+    publish(stores)
+    sys.setprofile(None)
+    calls.value = count  # type: ignore[attr-defined]
+
+
+def run_in_process(stores: Stores, die_at: int) -> int:
+    calls = PROCESSES.Value("i", 0)
+    process = PROCESSES.Process(target=run_and_die, args=(stores, die_at, calls))
+    process.start()
+    process.join()
+    assert process.exitcode == (-signal.SIGKILL if die_at else 0)
+    return int(calls.value)
+
+
+@pytest.mark.slow
+def test_killed_anywhere_the_next_run_ends_in_the_same_state(stores: Stores, world: World) -> None:
+    world.message("0")
+    world.event("0", "sent")
+    total = run_in_process(stores, 0)
+    assert total > KILLS
+    for kill in range(1, KILLS + 1):
+        world.message(str(kill), lead=f"l{kill % 3 + 1}")
+        world.event(str(kill), "sent", kill)
+        world.event(str(kill), "opened", kill + 30)
+        run_in_process(stores, max(1, total * kill // KILLS - 1))
+        with open_marts(stores) as connection:  # what was published stays whole
+            assert connection.execute("SELECT COUNT(*) FROM marts_freshness").fetchone() == (len(MARTS),)
+    roll_up(stores)
+    publish(stores)
+    with open_marts(stores) as connection:
+        for mart in MARTS:
+            names = ", ".join(name for name in mart.column_names if name != "updated")
+            found = set(connection.execute(f"SELECT {names} FROM {mart.name}").fetchall())
+            assert found == postgresql_answer(world, mart.name), mart.name
+    assert all(found.missing == found.unexpected == 0 for found in verify(stores))
+    leftovers = [path.name for path in (stores.marts_folder / "snapshots").iterdir() if "unfinished" in path.name]
+    assert leftovers == []
+
+
+def test_readers_never_meet_a_lock_or_a_mixed_state(stores: Stores, world: World) -> None:
+    world.message("0")
+    world.event("0", "sent")
+    roll_up(stores)
+    publish(stores)
+    stop = threading.Event()
+
+    def read() -> int:
+        """Returns how many different publications were seen."""
+        seen = [0]
+        while not stop.is_set():
+            with open_marts(stores) as connection:
+                number, daily, campaigns = connection.execute(
+                    "SELECT (SELECT number FROM _meta), (SELECT SUM(sent) FROM email_daily),"
+                    " (SELECT SUM(sent) FROM campaign_analytics)"
+                ).fetchone()  # type: ignore[misc]
+            assert daily == campaigns
+            assert number >= seen[-1]
+            seen.append(number)
+        return len(set(seen))
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        for number in range(1, 6):
+            world.message(str(number))
+            world.event(str(number), "sent", number)
+            roll_up(stores)
+            publish(stores, kept_snapshots=2)
+        stop.set()
+        assert all(reader.result() > 1 for reader in readers)

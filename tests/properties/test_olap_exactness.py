@@ -1,0 +1,179 @@
+"""Exactness: whatever comes in whatever order, the facts equal a recomputation and PostgreSQL's own answer.
+
+Streams hold late, duplicate, repeated and impossible events, messages that arrive after their events or move to another
+campaign, and transactions that stay open across roll-ups and commit in any order.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from olap_support import (  # noqa: F401 - fixtures
+    World,
+    empty_landing,
+    named,
+    oltp_template_fixture,
+    postgresql_answer,
+    stores_fixture,
+    world_fixture,
+)
+
+from penguinmails.olap.build import open_build
+from penguinmails.olap.facts import FACTS
+from penguinmails.olap.marts import MARTS
+from penguinmails.olap.measures import MEASURES
+from penguinmails.olap.publishing import publish
+from penguinmails.olap.reading import open_marts
+from penguinmails.olap.roll_up import roll_up
+from penguinmails.olap.verifying import verify
+from penguinmails.stack.stores import Stores
+
+EXAMPLES = int(os.environ.get("PENGUINMAILS_TEST_EXAMPLES", "8"))
+MESSAGES = 5
+OPEN_TRANSACTIONS = 2
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: `what` with its particulars; `transaction` 0 commits at once, the others stay open."""
+
+    what: str
+    message: int = 0
+    event_type: str = ""
+    hours: float = 0
+    ingested_hours: float = 0
+    transaction: int = 0
+    campaign: str | None = None
+    lead: str | None = None
+    again: bool = False
+
+
+message_numbers = st.integers(0, MESSAGES - 1)
+transactions = st.integers(0, OPEN_TRANSACTIONS)
+event_types = st.sampled_from([measure.event_type for measure in MEASURES] + ["sent", "opened", "opened"])
+steps = st.one_of(
+    st.builds(
+        Step,
+        what=st.just("message"),
+        message=message_numbers,
+        transaction=transactions,
+        campaign=st.sampled_from(["c1", "c2", None]),
+        lead=st.sampled_from(["l1", "l2", None]),
+    ),
+    st.builds(
+        Step,
+        what=st.just("event"),
+        message=message_numbers,
+        event_type=event_types,
+        hours=st.sampled_from([0, 0.05, 1, 11, 13, 30, 61]),
+        ingested_hours=st.sampled_from([0, 12, 60, 100]),
+        transaction=transactions,
+        again=st.booleans(),
+    ),
+    st.builds(Step, what=st.just("move"), message=message_numbers, campaign=st.sampled_from(["c1", "c2", None])),
+    st.builds(Step, what=st.just("commit"), transaction=st.integers(1, OPEN_TRANSACTIONS)),
+    st.just(Step("roll_up")),
+)
+streams = st.lists(steps, min_size=8, max_size=30)
+
+
+class Stream:
+    """Plays steps into the operational database."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.made: set[int] = set()
+        self.open: list[Any] = [None] + [world.connect() for _ in range(OPEN_TRANSACTIONS)]
+
+    def play(self, step: Step) -> None:
+        tenant = "t1" if step.message % 2 else "t2"
+        connection = self.open[step.transaction]
+        if step.what == "message" and step.message not in self.made:
+            self.made.add(step.message)
+            self.world.message(
+                str(step.message), tenant=tenant, campaign=step.campaign, lead=step.lead, connection=connection
+            )
+        elif step.what == "event":
+            for _ in range(2 if step.again else 1):
+                self.world.event(
+                    str(step.message),
+                    step.event_type,
+                    step.hours,
+                    tenant=tenant,
+                    ingested_hours=step.ingested_hours,
+                    connection=connection,
+                )
+        elif step.what == "move":
+            self._move(tenant, step)
+        elif step.what == "commit":
+            connection.commit()
+
+    def _move(self, tenant: str, step: Step) -> None:
+        with self.world.connect() as own:
+            own.execute(
+                "UPDATE email_messages SET campaign_id = %s, campaign_sequence_step_id = %s, xid = pg_current_xact_id()"
+                " WHERE id = %s",
+                [
+                    step.campaign and named(f"{tenant}.{step.campaign}"),
+                    step.campaign and named(f"{tenant}.{step.campaign}.s2"),
+                    named(f"{tenant}.{step.message}"),
+                ],
+            )
+
+    def commit_all(self) -> None:
+        for connection in self.open[1:]:
+            connection.commit()
+
+    def close(self) -> None:
+        for connection in self.open[1:]:
+            connection.close()
+
+
+def assert_facts_are_exact(stores: Stores, world: World) -> None:
+    with open_build(stores.marts_folder) as build:
+        for fact in FACTS:
+            found = build.connection.execute(f"SELECT {', '.join(fact.column_names)} FROM {fact.name}").fetchall()
+            assert set(found) == postgresql_answer(world, fact.name), fact.name
+            assert len(set(found)) == len(found)
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(stream=streams)
+def test_any_sequence_of_runs_is_exact(stores: Stores, world: World, stream: list[Step]) -> None:
+    world.execute("SET ROLE pm_owner")
+    with world.connect() as connection:
+        connection.execute("DELETE FROM email_events")
+        connection.execute("DELETE FROM email_messages")
+    shutil.rmtree(stores.marts_folder, ignore_errors=True)
+    empty_landing(stores)
+    player = Stream(world)
+    try:
+        for step in stream:
+            if step.what == "roll_up":
+                roll_up(stores)
+                assert_facts_are_exact(stores, world)
+            else:
+                player.play(step)
+        player.commit_all()
+    finally:
+        player.close()
+    roll_up(stores)
+    assert_facts_are_exact(stores, world)
+    assert all(found.missing == found.unexpected == 0 for found in verify(stores))
+    publish(stores)
+    with open_marts(stores) as connection:
+        for mart in MARTS:
+            names = ", ".join(name for name in mart.column_names if name != "updated")
+            found = set(connection.execute(f"SELECT {names} FROM {mart.name}").fetchall())
+            assert found == postgresql_answer(world, mart.name), mart.name
