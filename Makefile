@@ -2,7 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 MAIL ?=
-export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run ui stop test lint format typecheck clean lock runtime development
