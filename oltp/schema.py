@@ -45,7 +45,7 @@ def migrate(stores: Stores, *, clock: Clock = utc_now) -> list[str]:
         ServerError: the database cannot be reached, is locked, or the application's login cannot be granted its role.
     """
     applied = migrate_database(stores.oltp_url, clock=clock)
-    _let_application_in(stores.oltp_url, stores.oltp_app_url)
+    let_application_in(stores.oltp_url, stores.oltp_app_url)
     return applied
 
 
@@ -130,7 +130,12 @@ def _write_comments(connection: Connection) -> None:
                     connection.execute(statement.format(*names, sql.Literal(column.comment)))
 
 
-def _let_application_in(url: SecretStr, app_url: SecretStr) -> None:
+def let_application_in(url: SecretStr, app_url: SecretStr) -> None:
+    """Grants the application's login the role pm_app, if it has not got it.
+
+    Raises:
+        ServerError: the migrating login may not grant it.
+    """
     login = psycopg.conninfo.conninfo_to_dict(app_url.get_secret_value()).get("user")
     if login is None:
         return

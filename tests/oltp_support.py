@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 from pydantic import SecretStr
 
 from penguinmails.oltp import schema
 from penguinmails.oltp.mail_items import SourceItem, TableRows
 from penguinmails.stack.embedded import Embedded
+from penguinmails.stack.embedded_postgres import LOGINS
 from penguinmails.stack.stores import Stores, resolve
 
+EMPTIED = (
+    "email_events",
+    "admin_audit_events",
+    "tenants",
+    "users",
+    "plans",
+    "vps_instances",
+    "staff_roles",
+    "permissions",
+    "feature_flags",
+    "system_config",
+)
+"""Emptying these empties all: the rest goes with them."""
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
@@ -25,21 +40,40 @@ def clock() -> datetime:
     return NOW
 
 
-@pytest.fixture
-def stores(
+@pytest.fixture(scope="module")
+def shared_stores(
     servers: Embedded,
     template_database: Callable[[str, Callable[[SecretStr], object]], str],
-    clone_database: Callable[[str, str], SecretStr],
-    tmp_path: Path,
-) -> Stores:
-    """Stores whose OLTP database is migrated and this test's own."""
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stores]:
+    """Stores whose OLTP database is migrated and this module's own: cloning so many partitions takes seconds."""
     template = template_database("oltp", lambda url: schema.migrate_database(url, clock=clock))
-    url = clone_database("oltp", template)
-    database = psycopg.conninfo.conninfo_to_dict(url.get_secret_value())["dbname"]
-    app_url = servers.postgres_url(str(database), login="penguinmails_app")
-    with psycopg.connect(url.get_secret_value(), autocommit=True) as connection:
-        connection.execute("GRANT pm_app TO penguinmails_app")
-    return dataclasses.replace(resolve(), home=tmp_path, oltp_url=url, oltp_app_url=app_url)
+    name = f"test_oltp_{uuid.uuid4().hex[:12]}"
+    url = servers.postgres_url(name, login=LOGINS["oltp"])
+    app_url = servers.postgres_url(name, login="penguinmails_app")
+    with psycopg.connect(servers.postgres.superuser_dsn(), autocommit=True) as admin:
+        names = {
+            "name": sql.Identifier(name),
+            "template": sql.Identifier(template),
+            "owner": sql.Identifier(LOGINS["oltp"]),
+        }
+        admin.execute(sql.SQL("CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}").format(**names))
+        admin.execute(sql.SQL("GRANT CONNECT ON DATABASE {name} TO penguinmails_app").format(**names))
+        stores = dataclasses.replace(
+            resolve(), home=tmp_path_factory.mktemp("home"), oltp_url=url, oltp_app_url=app_url
+        )
+        schema.let_application_in(url, app_url)
+        yield stores
+        admin.execute(sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
+
+
+@pytest.fixture
+def stores(shared_stores: Stores) -> Stores:
+    """The module's stores, emptied."""
+    with psycopg.connect(shared_stores.oltp_url.get_secret_value()) as connection:
+        for table in EMPTIED:
+            connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+    return shared_stores
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from oltp_support import NOW, ListSource, clock, items, mail, rows, stores
+from oltp_support import NOW, ListSource, clock, items, mail, rows, shared_stores, stores
 
 from penguinmails.oltp.bodies import MessageBodies
 from penguinmails.oltp.intake import load_mail
 from penguinmails.stack.stores import Stores
 
-__all__ = ["rows", "stores"]
+__all__ = ["rows", "shared_stores", "stores"]
 
 Rows = Callable[..., list[tuple[object, ...]]]
 

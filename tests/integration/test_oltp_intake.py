@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from oltp_support import NOW, ListSource, clock, items, mail, rows, stores
+from oltp_support import NOW, ListSource, clock, items, mail, rows, shared_stores, stores
 
 from penguinmails.oltp import intake
 from penguinmails.oltp.doctor import examine
@@ -18,7 +18,7 @@ from penguinmails.oltp.statistics import table_statistics
 from penguinmails.oltp.synthetic import synthetic_source
 from penguinmails.stack.stores import Stores
 
-__all__ = ["rows", "stores"]
+__all__ = ["rows", "shared_stores", "stores"]
 
 Rows = Callable[..., list[tuple[object, ...]]]
 STATE = """
