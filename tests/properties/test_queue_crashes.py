@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+import queue_mutations
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -23,6 +24,9 @@ from penguinmails.queue.queues import Band
 from penguinmails.stack.stores import Stores
 
 redis_server, stores, connection = FIXTURES
+SETTINGS = settings(
+    max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
 FINAL = {"completed", "failed", "cancelled"}
 STATES = "SELECT id, status, gen, attempt_count, max_attempts, crash_count FROM jobs"
 
@@ -34,6 +38,7 @@ class World:
         self.stores = stores
         self.points = points
         self.effects: Counter[UUID] = Counter()
+        self.runs: Counter[tuple[UUID, int]] = Counter()
         self.handlers = handlers_of(self._handle)
         self.processes = Processes(stores, self.handlers)
 
@@ -45,6 +50,7 @@ class World:
         client.flushall()
         client.close()
         self.effects.clear()
+        self.runs.clear()
         self.processes = Processes(self.stores, self.handlers)
 
     def execute(self, statement: Any, parameters: Any = None) -> list[tuple[Any, ...]]:
@@ -53,6 +59,14 @@ class World:
     def enqueue(self, notes: list[str], priority: int) -> None:
         with psycopg.connect(self.stores.queue_url.get_secret_value(), autocommit=True) as own:
             enqueue_many(own, [NewJob(QUEUE, {"note": note}, priority=priority) for note in notes])
+
+    def double_messages(self) -> None:
+        client = self.stores.open_redis()
+        for band in Band:
+            messages = client.lrange(list_key(QUEUE, band), 0, -1)
+            if messages:
+                client.rpush(list_key(QUEUE, band), *messages)
+        client.close()
 
     def let_leases_run_out(self) -> None:
         self.execute("UPDATE jobs SET lease_expires = now() - interval '1 second' WHERE status = 'migrated_to_redis'")
@@ -70,6 +84,7 @@ class World:
                 self.processes.step_within(name)
 
     def _handle(self, payload: Note, context: JobContext) -> None:
+        self.runs[context.fence] += 1
         if payload.note == "fails always" or (payload.note == "fails once" and context.job.attempt == 1):
             raise RuntimeError
         self.effects[context.job.id] += 1
@@ -83,6 +98,7 @@ def world(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def _check_end(world: World) -> None:
+    assert set(world.runs.values()) <= {1}, "one generation was run twice"
     states = {row[0]: row[1] for row in world.execute(STATES)}
     assert set(states.values()) <= FINAL
     for job_id, status in states.items():
@@ -153,12 +169,7 @@ def _machine(world: World) -> type[RuleBasedStateMachine]:
 
         @rule()
         def messages_are_doubled(self) -> None:
-            client = world.stores.open_redis()
-            for band in Band:
-                messages = client.lrange(list_key(QUEUE, band), 0, -1)
-                if messages:
-                    client.rpush(list_key(QUEUE, band), *messages)
-            client.close()
+            world.double_messages()
 
         @rule()
         def hand_offs_run_out(self) -> None:
@@ -182,6 +193,7 @@ def _machine(world: World) -> type[RuleBasedStateMachine]:
             for job_id, (_, status, _, attempts, most, _) in now.items():
                 assert 0 <= attempts <= most
                 assert status != "completed" or world.effects[job_id] > 0
+            assert set(world.runs.values()) <= {1}, "one generation was run twice"
             self.last = now
 
         def teardown(self) -> None:
@@ -192,13 +204,47 @@ def _machine(world: World) -> type[RuleBasedStateMachine]:
 
 
 def test_faults_in_any_order_lose_nothing(world: World) -> None:
-    run_state_machine_as_test(
-        _machine(world),
-        settings=settings(
-            max_examples=12,
-            stateful_step_count=25,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            database=None,
-        ),
-    )
+    run_state_machine_as_test(_machine(world), settings=SETTINGS)
+
+
+def _doubled_messages(world: World) -> None:
+    """Two workers are given the same message."""
+    world.enqueue(["succeeds"], 100)
+    for name in ("relay", "double", "0", "1", "0", "1"):
+        world.double_messages() if name == "double" else world.processes.step_within(name)
+
+
+def _waking_too_late(world: World) -> None:
+    """A worker whose lease ran out ends its job just when the reaper is at work."""
+    world.enqueue(["succeeds"], 100)
+    for name in ("relay", "0"):
+        world.processes.step_within(name)
+    world.execute("UPDATE workers SET lease_expires = now() - interval '1 second'")
+    for name in ("reaper", "0"):
+        world.processes.step_within(name)
+
+
+SCENARIOS = {"no_fence": _doubled_messages, "read_then_reap": _waking_too_late}
+
+
+@pytest.mark.parametrize("bug", SCENARIOS)
+def test_what_a_deliberate_bug_breaks_holds_without_it(world: World, bug: str) -> None:
+    SCENARIOS[bug](world)
+    world.recover()
+    _check_end(world)
+
+
+@pytest.mark.parametrize("bug", SCENARIOS)
+def test_a_deliberate_bug_is_noticed(world: World, bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def a_worker_wakes() -> None:
+        world.processes.step_within("0")
+
+    monkeypatch.setattr(queue_mutations, "between_reading_and_reaping", a_worker_wakes)
+    queue_mutations.MUTATIONS[bug]()
+    try:
+        SCENARIOS[bug](world)
+        world.recover()
+        with pytest.raises(AssertionError):
+            _check_end(world)
+    finally:
+        queue_mutations.undo()
