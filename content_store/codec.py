@@ -47,7 +47,7 @@ class Dictionary:
 
 class _Compressors(threading.local):
     def __init__(self) -> None:
-        self.by_dictionary: dict[int, zstd.ZstdCompressor] = {}
+        self.by_dictionary: dict[Dictionary, zstd.ZstdCompressor] = {}
 
 
 _compressors = _Compressors()
@@ -93,10 +93,10 @@ def decompress(frame: bytes, dictionary: Dictionary, *, raw_size_bytes: int, thi
 
 def _compressor(dictionary: Dictionary) -> zstd.ZstdCompressor:
     known = _compressors.by_dictionary
-    found = known.get(dictionary.dictionary_id)
+    found = known.get(dictionary)
     if found is None:
         if len(known) >= _COMPRESSORS_PER_THREAD:
             known.pop(next(iter(known)))
         found = zstd.ZstdCompressor(LEVEL, zstd_dict=dictionary.digested.as_digested_dict)
-        known[dictionary.dictionary_id] = found
+        known[dictionary] = found
     return found

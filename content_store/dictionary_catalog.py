@@ -1,37 +1,223 @@
 """Which dictionary a tenant's messages are written with, and finding the one a frame was written with.
 
-Belongs here: look-up and an in-memory store of dictionaries. Does not belong here: training one (bootstrap_dictionary.py,
-dictionary_training.py).
+A tenant's dictionary is an object of its own, sealed under the tenant's key; the index says which there are. A new
+generation is trained when there is none yet, or when mail has drifted away from the newest one, and is used only if it
+does better on messages it has not seen.
+
+Belongs here: storing, finding and replacing dictionaries. Does not belong here: choosing their bytes
+(dictionary_training.py).
 """
 
 from __future__ import annotations
 
+import hashlib
+import struct
+import sys
 import threading
-from functools import cached_property
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from penguinmails.content_store.bootstrap_dictionary import BOOTSTRAP_DICTIONARY_ID, bootstrap_dictionary
-from penguinmails.content_store.codec import Dictionary
+from penguinmails.content_store.codec import Dictionary, compress
+from penguinmails.content_store.dictionary_training import (
+    MINIMUM_CORRESPONDENTS,
+    Sample,
+    choose_samples,
+    train_dictionary,
+)
 from penguinmails.content_store.errors import ContentDamaged
+from penguinmails.content_store.index import QUERIES, Connection
+from penguinmails.content_store.keys import KeyRing
+from penguinmails.content_store.ports import BodyToStore
+from penguinmails.content_store.sealing import TenantKey, seal, unseal
+from penguinmails.content_store.storage_layout import dictionary_key
+from penguinmails.stack.object_store import Bucket
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+LEAST_MESSAGES = 200
+"""Fewer messages at once are not worth a dictionary of their own."""
+RETRAIN_BELOW = 0.8
+"""Of the ratio at training: below it a batch has drifted away from its dictionary."""
+LEAST_GAIN = 1.05
+"""A new dictionary must give this many times the ratio of the one before on messages it has not seen."""
+SHORTEST_LIFE = timedelta(days=1)
+_IN_MEMORY = 32
+_TRIAL_MESSAGES = 64
+_MOST_DICTIONARY_BYTES = 1 << 20
 
 
 class DictionaryCatalog:
-    """Dictionaries by id, each loaded once. Safe to share between threads."""
+    """Dictionaries by id, the most recently used in memory. Safe to share between threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, bucket: Bucket, keys: KeyRing) -> None:
+        self._bucket = bucket
+        self._keys = keys
         self._lock = threading.Lock()
+        self._one_trains = threading.Lock()
+        self._known: OrderedDict[int, Dictionary] = OrderedDict()
+        self._known[BOOTSTRAP_DICTIONARY_ID] = bootstrap_dictionary()
 
-    @cached_property
-    def bootstrap(self) -> Dictionary:
-        """What a tenant without a dictionary of its own writes with."""
-        return bootstrap_dictionary()
-
-    def for_reading(self, dictionary_id: int) -> Dictionary:
+    def for_reading(self, connection: Connection, dictionary_id: int) -> Dictionary:
         """Returns the dictionary of that id.
 
         Raises:
-            ContentDamaged: there is none.
+            ContentDamaged: there is none, or its object is not what was stored.
+            ObjectMissing: its object is gone.
         """
-        if dictionary_id != BOOTSTRAP_DICTIONARY_ID:
-            raise ContentDamaged(f"dictionary {dictionary_id}", "is not known", "Run 'penguinmails content check'.")
         with self._lock:
-            return self.bootstrap
+            known = self._known.get(dictionary_id)
+            if known is not None:
+                self._known.move_to_end(dictionary_id)
+                return known
+        loaded = self._load(connection, dictionary_id)
+        self._remember(loaded)
+        return loaded
+
+    def for_writing(
+        self, connection: Connection, key: TenantKey, bodies: Sequence[BodyToStore], *, now: datetime
+    ) -> Dictionary:
+        """Returns the dictionary to write this batch with, training a new one where that is due and pays.
+
+        Args:
+            key: the tenant's newest key.
+            bodies: a batch of one tenant's messages.
+        """
+        with self._one_trains:  # the other workers of a hand-over wait for the dictionary instead of training their own
+            return self._newest_or_better(connection, key, bodies, now)
+
+    def _newest_or_better(
+        self, connection: Connection, key: TenantKey, bodies: Sequence[BodyToStore], now: datetime
+    ) -> Dictionary:
+        row = connection.execute(QUERIES["newest_dictionary"], {"tenant_id": key.tenant_id}).fetchone()
+        newest_id, generation, created_at, trained_ratio = row or (BOOTSTRAP_DICTIONARY_ID, 0, None, 0.0)
+        newest = self.for_reading(connection, newest_id)
+        if len(bodies) < LEAST_MESSAGES or (created_at is not None and now - created_at < SHORTEST_LIFE):
+            return newest
+        step = max(1, len(bodies) // _TRIAL_MESSAGES)
+        # Not the first of each stride: those are the ones that are trained on.
+        trial = [body.raw_message for body in bodies[step // 2 :: step]][:_TRIAL_MESSAGES]
+        present_ratio = ratio(newest, trial)
+        if created_at is not None and present_ratio >= RETRAIN_BELOW * trained_ratio:
+            return newest
+        held_back = set(map(id, trial))
+        samples = [
+            Sample(body.correspondent, body.raw_message) for body in bodies if id(body.raw_message) not in held_back
+        ]
+        return self._train(connection, key, samples, trial, present_ratio, generation + 1, now) or newest
+
+    def _train(
+        self,
+        connection: Connection,
+        key: TenantKey,
+        samples: Sequence[Sample],
+        trial: Sequence[bytes],
+        present_ratio: float,
+        generation: int,
+        now: datetime,
+    ) -> Dictionary | None:
+        chosen = choose_samples(samples)
+        candidate = train_dictionary(chosen, _next_id(connection))
+        if candidate is None:
+            return None
+        new_ratio = ratio(candidate, trial)
+        if new_ratio < LEAST_GAIN * present_ratio:
+            return None
+        if not self._store(connection, key, candidate, generation, len(chosen), new_ratio, now):
+            return None
+        self._remember(candidate)
+        return candidate
+
+    def _store(
+        self,
+        connection: Connection,
+        key: TenantKey,
+        dictionary: Dictionary,
+        generation: int,
+        sampled_messages: int,
+        trained_ratio: float,
+        now: datetime,
+    ) -> bool:
+        """Stores and reads back the object, then makes it known: no frame names a dictionary that is not there.
+
+        Returns whether it is known now; not when it took longer than the lease and was swept away.
+        """
+        object_key = dictionary_key(key.tenant_id, dictionary.dictionary_id)
+        sealed = seal_dictionary(dictionary, key)
+        values = {
+            "dictionary_id": dictionary.dictionary_id,
+            "tenant_id": key.tenant_id,
+            "generation": generation,
+            "object_key": object_key,
+            "size_bytes": len(sealed),
+            "sha256": hashlib.sha256(sealed).digest(),
+            "key_generation": key.generation,
+            "sampled_messages": sampled_messages,
+            "minimum_correspondents": MINIMUM_CORRESPONDENTS,
+            "trained_ratio": trained_ratio,
+            "now": now,
+        }
+        connection.execute(QUERIES["record_dictionary"], values)
+        self._bucket.put(object_key, sealed)
+        if self._bucket.get(object_key) != sealed:
+            raise ContentDamaged(
+                f"object {object_key}", "reads back as other bytes than were stored", "Check the object store."
+            )
+        live = connection.execute(QUERIES["dictionary_goes_live"], {"dictionary_id": dictionary.dictionary_id})
+        return live.rowcount == 1
+
+    def _load(self, connection: Connection, dictionary_id: int) -> Dictionary:
+        thing = f"dictionary {dictionary_id}"
+        row = connection.execute(QUERIES["locate_dictionary"], {"dictionary_id": dictionary_id}).fetchone()
+        if row is None:
+            raise ContentDamaged(thing, "is not in the index", "Run 'penguinmails content repair-index'.")
+        tenant_id, key_generation, object_key = row
+        key = self._keys.for_reading(connection, tenant_id, key_generation)
+        return unseal_dictionary(self._bucket.get(object_key), key, dictionary_id)
+
+    def _remember(self, dictionary: Dictionary) -> None:
+        with self._lock:
+            self._known[dictionary.dictionary_id] = dictionary
+            while len(self._known) > _IN_MEMORY:
+                self._known.popitem(last=False)
+
+
+def ratio(dictionary: Dictionary, messages: Sequence[bytes]) -> float:
+    """Returns raw bytes for each compressed byte over these messages."""
+    compressed = sum(len(compress(message, dictionary)) for message in messages)
+    return sum(map(len, messages)) / compressed if compressed else 1.0
+
+
+def seal_dictionary(dictionary: Dictionary, key: TenantKey) -> bytes:
+    """Returns what stands in the dictionary's object (docs/content-format.md)."""
+    return seal(zstd.compress(dictionary.content, 9), *_seal_of(key, dictionary.dictionary_id))
+
+
+def unseal_dictionary(sealed: bytes, key: TenantKey, dictionary_id: int) -> Dictionary:
+    """Returns the dictionary of an object.
+
+    Raises:
+        ContentDamaged: it was altered, or is another dictionary or tenant's.
+    """
+    thing = f"dictionary {dictionary_id}"
+    opened = unseal(sealed, *_seal_of(key, dictionary_id), thing=thing)
+    try:
+        content = zstd.ZstdDecompressor().decompress(opened, _MOST_DICTIONARY_BYTES)
+    except zstd.ZstdError as error:
+        raise ContentDamaged(thing, "cannot be decompressed", "Restore its object from a copy.") from error
+    return Dictionary(dictionary_id, content)
+
+
+def _seal_of(key: TenantKey, dictionary_id: int) -> tuple[bytes, bytes]:
+    """Returns key and context of a dictionary; its id is used once, so the key is too."""
+    number = struct.pack("<I", dictionary_id)
+    return key.derive(b"penguinmails dictionary v1", number), b"PMD1" + key.tenant_id.bytes + number
+
+
+def _next_id(connection: Connection) -> int:
+    row = connection.execute(QUERIES["next_dictionary_id"]).fetchone()
+    return int(row[0]) if row else 0

@@ -148,7 +148,7 @@ class _Run:
         self.owner = uuid.uuid4()
         self.bucket: Bucket = stores.open_bucket()
         self.keys = KeyRing(key_source(stores))
-        self.dictionaries = DictionaryCatalog()
+        self.dictionaries = DictionaryCatalog(self.bucket, self.keys)
         self.tally = _Tally()
         self._one_caller = threading.Lock()
         self._failed = threading.Event()
@@ -182,12 +182,14 @@ class _Run:
             self._count(refused=len(claimed), problem=str(error))
             return
         there = self._already_there(connection, claimed, key)
-        for group, members in _grouped([body for body in claimed if body.message_id not in there]):
+        new = [body for body in claimed if body.message_id not in there]
+        dictionary = self.dictionaries.for_writing(connection, key, new, now=self.clock())
+        for group, members in _grouped(new):
             pack = PackToWrite(
                 group,
                 RETENTION_CLASSES[group.retention_class].keep_days,
                 key,
-                self.dictionaries.bootstrap,
+                dictionary,
                 members,
             )
             written = write_pack(connection, self.bucket, pack, clock=self.clock, at_step=self.at_step)

@@ -261,3 +261,49 @@ WHERE pack_id = %(pack_id)s;
 SELECT tenant_id, generation
 FROM tenant_keys
 ORDER BY tenant_id, generation;
+
+-- name: newest_dictionary
+SELECT dictionary_id, generation, created_at, trained_ratio
+FROM dictionaries
+WHERE tenant_id = %(tenant_id)s
+  AND state = 'live'
+ORDER BY generation DESC
+LIMIT 1;
+
+-- name: next_dictionary_id
+SELECT nextval('dictionary_ids');
+
+-- name: record_dictionary
+-- The generation stays a hint: two hand-overs that train at once make two dictionaries, and both stay readable.
+INSERT INTO dictionaries (
+    dictionary_id, tenant_id, generation, object_key, size_bytes, sha256, key_generation, sampled_messages,
+    minimum_correspondents, trained_ratio, state, created_at
+)
+VALUES (
+    %(dictionary_id)s, %(tenant_id)s, %(generation)s, %(object_key)s, %(size_bytes)s, %(sha256)s, %(key_generation)s,
+    %(sampled_messages)s, %(minimum_correspondents)s, %(trained_ratio)s, 'building', %(now)s
+);
+
+-- name: dictionary_goes_live
+UPDATE dictionaries
+SET state = 'live'
+WHERE dictionary_id = %(dictionary_id)s
+  AND state = 'building';
+
+-- name: locate_dictionary
+SELECT tenant_id, key_generation, object_key
+FROM dictionaries
+WHERE dictionary_id = %(dictionary_id)s;
+
+-- name: abandoned_dictionaries
+SELECT dictionary_id, object_key
+FROM dictionaries
+WHERE state = 'building'
+  AND created_at < %(started_before)s
+ORDER BY dictionary_id
+LIMIT %(limit)s;
+
+-- name: forget_abandoned_dictionary
+DELETE FROM dictionaries
+WHERE dictionary_id = %(dictionary_id)s
+  AND state = 'building';

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -27,12 +27,9 @@ from penguinmails.content_store.pack import Directory, Entry, build_pack, read_d
 from penguinmails.content_store.ports import BodyToStore
 from penguinmails.content_store.sealed_message import SealedMessage, seal_message
 from penguinmails.content_store.sealing import TenantKey
-from penguinmails.content_store.storage_layout import PackGroup, pack_key, storage_key
+from penguinmails.content_store.storage_layout import LEASE, PackGroup, pack_key, storage_key
 from penguinmails.stack.errors import PlatformError
 from penguinmails.stack.object_store import Bucket
-
-LEASE = timedelta(hours=1)
-"""Longer than building and storing the biggest pack can take; only then is an unfinished pack taken for abandoned."""
 
 
 class HandOverStep(StrEnum):

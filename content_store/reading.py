@@ -94,7 +94,7 @@ class ContentReader:
         self._clock = clock
         self._bucket = stores.open_bucket()
         self._keys = KeyRing(key_source(stores))
-        self._dictionaries = DictionaryCatalog()
+        self._dictionaries = DictionaryCatalog(self._bucket, self._keys)
         self._pool: psycopg_pool.ConnectionPool[Connection] = pool(stores, connections)
 
     def __enter__(self) -> ContentReader:
@@ -187,7 +187,7 @@ class ContentReader:
             place.wrapped_key,
             self._bucket.get_range(place.object_key, place.frame_offset, place.sealed_size_bytes),
         )
-        dictionary = self._dictionaries.for_reading(place.dictionary_id)
+        dictionary = self._dictionaries.for_reading(connection, place.dictionary_id)
         return open_message(message, tenant_id=place.tenant_id, key=key, dictionary=dictionary)
 
     def _record(self, connection: Connection, place: _Place, failure: PlatformError) -> None:

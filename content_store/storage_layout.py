@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from uuid import UUID
 
 from penguinmails.content_store.errors import ContentUnknown
@@ -21,6 +21,8 @@ from penguinmails.content_store.errors import ContentUnknown
 PREFIX = "content/v1/"
 """Everything of this tier in the bucket lies under it."""
 PACK_SUFFIX = ".pmpack"
+LEASE = timedelta(hours=1)
+"""Longer than building and storing the biggest object can take; only then is an unfinished one taken for abandoned."""
 
 
 @dataclass(frozen=True)

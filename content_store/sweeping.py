@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from penguinmails.content_store.index import QUERIES, connect, typed_errors
+from penguinmails.content_store.index import QUERIES, Connection, connect, typed_errors
+from penguinmails.content_store.storage_layout import LEASE
+from penguinmails.stack.object_store import Bucket
 from penguinmails.stack.stores import Stores
 
 _PAGE = 500
@@ -43,4 +45,14 @@ def sweep(stores: Stores, *, clock: Callable[[], datetime]) -> SweepReport:
             deleted += len(gone)
             if len(gone) < len(page):
                 break  # the store says deleted and still has some: the next sweep asks again
+        _forget_dictionaries(connection, bucket, started_before=now - LEASE)
     return SweepReport(len(given_up), deleted)
+
+
+def _forget_dictionaries(connection: Connection, bucket: Bucket, *, started_before: datetime) -> None:
+    """Removes dictionaries whose training died: the object first, then the row that knows of it."""
+    values = {"started_before": started_before, "limit": _PAGE}
+    while page := connection.execute(QUERIES["abandoned_dictionaries"], values).fetchall():
+        bucket.delete([object_key for _, object_key in page])
+        for dictionary_id, _ in page:
+            connection.execute(QUERIES["forget_abandoned_dictionary"], {"dictionary_id": dictionary_id})

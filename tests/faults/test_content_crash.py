@@ -17,9 +17,9 @@ from content_support import NOON, HandOverArea, bodies, make_template, stores_of
 from penguinmails.content_store import checking
 from penguinmails.content_store.export import storage_keys
 from penguinmails.content_store.hand_over import hand_over
-from penguinmails.content_store.pack_writer import LEASE, HandOverStep
+from penguinmails.content_store.pack_writer import HandOverStep
 from penguinmails.content_store.reading import ContentReader
-from penguinmails.content_store.storage_layout import PREFIX, storage_key
+from penguinmails.content_store.storage_layout import LEASE, PREFIX, storage_key
 from penguinmails.content_store.sweeping import sweep
 from penguinmails.stack.object_store import Bucket
 from penguinmails.stack.stores import Stores
