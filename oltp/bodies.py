@@ -19,7 +19,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import class_row
 
-from penguinmails.oltp.connections import Connection, Role, connect, take_role
+from penguinmails.oltp.connections import Connection, Role, connect, settled, take_role
 from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
 
@@ -104,9 +104,13 @@ class MessageBodies:
             "message_ids": [message_id for _, message_id, _ in stored],
             "storage_keys": [storage_key for _, _, storage_key in stored],
         }
-        with connect(self._url, Role.LOADER) as connection, connection.transaction():
-            connection.execute(_QUERIES["mark_messages_stored"], values)
-            connection.execute(_QUERIES["mark_bodies_stored"], values)
+        with connect(self._url, Role.LOADER) as connection:
+
+            def mark() -> None:
+                connection.execute(_QUERIES["mark_messages_stored"], values)
+                connection.execute(_QUERIES["mark_bodies_stored"], values)
+
+            settled(connection, mark)
 
     def release(self, owner: UUID) -> None:
         """Gives back what the owner claimed and did not store."""

@@ -6,10 +6,10 @@ connections (tenancy.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -18,6 +18,8 @@ from pydantic import SecretStr
 
 from penguinmails.stack.errors import ServerError
 
+Result = TypeVar("Result")
+_ATTEMPTS = 5
 Connection = psycopg.Connection[TupleRow]
 
 
@@ -51,10 +53,33 @@ def connect(url: SecretStr, role: Role | None = None, **options: Any) -> Iterato
         raise ServerError(
             "OLTP database", f"cannot be reached ({type(error).__name__})", "Run 'penguinmails status', mend and retry."
         ) from None
-    with connection:
-        if role is not None:
-            take_role(connection, role)
-        yield connection
+    try:
+        with connection:
+            if role is not None:
+                take_role(connection, role)
+            yield connection
+    except psycopg.OperationalError as error:
+        raise ServerError(
+            "OLTP database",
+            f"ended the work ({type(error).__name__})",
+            "What was committed stays; check the server and run again.",
+        ) from error
+
+
+def settled(connection: Connection, work: Callable[[], Result]) -> Result:
+    """Runs `work` in a transaction, again when the server chose it as the victim of a deadlock; returns its result.
+
+    Raises:
+        psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure: it was the victim every time.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            with connection.transaction():
+                return work()
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            continue
+    with connection.transaction():
+        return work()
 
 
 def take_role(connection: Connection, role: Role) -> None:

@@ -9,15 +9,18 @@ last batch ended, a second load of the same source finds everything there, and t
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import psycopg
+
 from penguinmails.oltp import intake_writing as writing
 from penguinmails.oltp.clock import Clock, utc_now
-from penguinmails.oltp.connections import Connection, Role, connect
+from penguinmails.oltp.connections import Connection, Role, connect, settled
 from penguinmails.oltp.intake_batch import Batch, Collision
 from penguinmails.oltp.mail_items import MailSource, SourceItem, Workspace
 from penguinmails.stack.errors import ServerError
@@ -85,9 +88,9 @@ def load_mail(
             if workspace.tenant_id not in prepared:
                 _prepare(connection, workspace, source)
                 prepared.add(workspace.tenant_id)
-            done = _load_until_settled(connection, source.name, workspace, items, clock)
-            counts.update(done.counts)
-            reasons.update(entry.reason or "" for entry in done.ledger if entry.outcome == "set_aside")
+            for done in _load(connection, source.name, workspace, items, clock):
+                counts.update(done.counts)
+                reasons.update(entry.reason or "" for entry in done.ledger if entry.outcome == "set_aside")
             counts["read"] += len(items)
             counts["size_bytes"] += sum(item.size_bytes for item in items)
             progress(len(items))
@@ -126,17 +129,30 @@ def _prepare(connection: Connection, workspace: Workspace, source: MailSource) -
         writing.write_setup(connection, workspace, source.setup)
 
 
-def _load_until_settled(
+def _load(
     connection: Connection, source_name: str, workspace: Workspace, items: Sequence[SourceItem], clock: Clock
-) -> Batch:
-    for _ in range(_ATTEMPTS):
+) -> list[Batch]:
+    """Loads a batch; when the database refuses it, loads halves of it until the item that is refused stands alone."""
+
+    def attempt() -> Batch:
         batch = Batch(workspace, clock())
+        writing.lock_tenant(connection, workspace.tenant_id)
+        batch.read(connection, source_name, items)
+        batch.write(connection, source_name)
+        return batch
+
+    for _ in range(_ATTEMPTS):
         try:
-            with connection.transaction():
-                writing.lock_tenant(connection, workspace.tenant_id)
-                batch.read(connection, source_name, items)
-                batch.write(connection, source_name)
+            return [settled(connection, attempt)]
         except Collision:
             continue
-        return batch
+        except (psycopg.DataError, psycopg.errors.CheckViolation):
+            if len(items) == 1 and items[0].problem:
+                raise
+            if len(items) == 1:
+                refused = dataclasses.replace(items[0], problem="refused_by_database")
+                return _load(connection, source_name, workspace, [refused], clock)
+            middle = len(items) // 2
+            halves = (items[:middle], items[middle:])
+            return [done for half in halves for done in _load(connection, source_name, workspace, half, clock)]
     raise ServerError("mailboxes and leads", "are being added by others all the time", "Load again at a quieter time.")

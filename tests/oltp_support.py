@@ -32,6 +32,25 @@ EMPTIED = (
     "system_config",
 )
 """Emptying these empties all: the rest goes with them."""
+STATE = """
+    SELECT 'message', id::text, parent_message_id::text, direction, status, replied::text, bounced::text,
+        email_account_id::text, lead_id::text
+    FROM email_messages
+    UNION ALL
+    SELECT 'event', id::text, message_id::text, event_type, occurred_at::text, null, null, email_account_id::text, lead_id::text
+    FROM email_events
+    UNION ALL
+    SELECT 'body', message_id::text, encode(sha256(raw_message), 'hex'), null, null, null, null, null, null
+    FROM email_message_bodies
+    UNION ALL
+    SELECT 'item', source_name, item_name, outcome, reason, message_id::text, null, null, null
+    FROM mail_intake
+    UNION ALL
+    SELECT 'lead', id::text, email, status, null, null, null, null, null FROM leads
+    UNION ALL
+    SELECT 'mailbox', id::text, email, null, null, null, null, null, null FROM email_accounts
+"""
+"""Everything that a load writes, but the times of loading."""
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
@@ -70,10 +89,15 @@ def shared_stores(
 @pytest.fixture
 def stores(shared_stores: Stores) -> Stores:
     """The module's stores, emptied."""
-    with psycopg.connect(shared_stores.oltp_url.get_secret_value()) as connection:
+    empty(shared_stores)
+    return shared_stores
+
+
+def empty(stores: Stores) -> None:
+    """Deletes every row."""
+    with psycopg.connect(stores.oltp_url.get_secret_value()) as connection:
         for table in EMPTIED:
             connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
-    return shared_stores
 
 
 @pytest.fixture
