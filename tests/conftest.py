@@ -13,14 +13,16 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
-from penguinmails.stack import embedded
-from penguinmails.stack.object_store import Bucket, BucketAddress
 from psycopg import sql
 from pydantic import SecretStr
+
+from penguinmails.stack import embedded
+from penguinmails.stack.object_store import Bucket, BucketAddress
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests/<tier>_support.py: what the tests of one tier share
 
@@ -51,6 +53,28 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def servers() -> embedded.Embedded:
     """The embedded servers of this session."""
     return embedded.ensure(Path(os.environ[HOME_VARIABLE]))
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A home of this test's own, its servers stopped afterwards.
+
+    Not below pytest's temporary folder: every other session of pytest takes from that the right to pass through, which
+    PostgreSQL needs when we are root.
+    """
+    with new_home() as folder:
+        yield folder
+
+
+@contextmanager
+def new_home() -> Iterator[Path]:
+    """Makes an empty folder for a home; stops its servers and removes it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="penguinmails-home-"))
+    try:
+        yield folder / "home"
+    finally:
+        embedded.stop(folder / "home")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -23,13 +22,6 @@ from penguinmails.stack.object_store import Bucket
 START = (
     "import sys; from pathlib import Path; from penguinmails.stack import embedded; embedded.ensure(Path(sys.argv[1]))"
 )
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "home"
-    yield folder
-    embedded.stop(folder)
 
 
 def pids(servers: embedded.Embedded) -> dict[str, int]:

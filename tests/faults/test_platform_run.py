@@ -1,0 +1,57 @@
+"""The whole path under kill -9 and by two at once: it always ends in the state of one undisturbed run."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import new_home
+from platform_support import Platform, State
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
+
+SYNTHETIC = ("--messages", "150", "--seed", "7")
+KILLS = 6
+
+
+@pytest.fixture
+def platform(home: Path) -> Platform:
+    return Platform(home)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+    """The state that one clean run leaves."""
+    with new_home() as folder:
+        clean = Platform(folder)
+        assert clean.run(*SYNTHETIC)["succeeded"]
+        yield clean.state(tmp_path_factory.mktemp("undisturbed") / "bodies")
+
+
+def test_a_run_killed_anywhere_and_run_again_ends_in_the_same_state(
+    platform: Platform, undisturbed: State, tmp_path: Path
+) -> None:
+    chance = random.Random(2026)
+    for _ in range(KILLS):
+        process = platform.start("run", *SYNTHETIC, "--json")
+        time.sleep(chance.uniform(1.5, 9.0))
+        process.kill()
+        process.communicate()
+    outcome = platform.run(*SYNTHETIC)
+    assert outcome["succeeded"], outcome["checks_failed"]
+    assert platform.state(tmp_path / "bodies") == undisturbed
+
+
+def test_two_runs_at_once_neither_corrupt_nor_duplicate(platform: Platform, undisturbed: State, tmp_path: Path) -> None:
+    both = [platform.start("run", *SYNTHETIC, "--json") for _ in range(2)]
+    for process in both:
+        _, problems = process.communicate()
+        assert process.returncode == 0, problems
+    assert platform.state(tmp_path / "bodies") == undisturbed
+    again = platform.run(*SYNTHETIC)
+    assert again["reports"]["intake"]["loaded"] == 0
+    assert again["reports"]["hand_over"]["messages"] == 0
+    assert again["reports"]["roll_up"]["rows_extracted"] == 0

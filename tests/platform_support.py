@@ -1,0 +1,63 @@
+"""What the tests of the whole path share: running the command in a home of its own, and the state it leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MARTS = "SELECT * EXCLUDE (updated) FROM campaign_analytics ORDER BY ALL"
+FACTS = "SELECT * FROM email_daily ORDER BY ALL"
+
+
+@dataclass(frozen=True)
+class State:
+    """What must be equal however a run came to its end; packs and their number may differ."""
+
+    messages: dict[str, tuple[str, str]]
+    """Item name to message id and SHA-256 of the original."""
+    bodies: dict[str, str]
+    """Message id to SHA-256 of what the content tier gives back."""
+    set_aside: list[str]
+    facts: list[Any]
+    marts: list[Any]
+
+
+class Platform:
+    """The `penguinmails` command in one home."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "penguinmails.stack.cli", *map(str, arguments)]
+        environment = os.environ | {"PENGUINMAILS_HOME": str(self.home)}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def call(self, *arguments: str | Path, exit_code: int = 0) -> str:
+        process = self.start(*arguments)
+        output, problems = process.communicate()
+        assert process.returncode == exit_code, f"{arguments}: exit {process.returncode}\n{output}\n{problems}"
+        return output if exit_code == 0 else problems
+
+    def ask(self, *arguments: str | Path) -> Any:
+        return json.loads(self.call(*arguments, "--json"))
+
+    def run(self, *arguments: str | Path) -> Any:
+        return self.ask("run", *arguments)
+
+    def state(self, folder: Path) -> State:
+        """Reads everything back; `folder` is a new folder for the bodies."""
+        self.call("content", "get", "--all", "--to", folder)
+        return State(
+            messages={item["item_name"]: (item["message_id"], item["sha256"]) for item in self.ask("oltp", "messages")},
+            bodies={path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.eml")},
+            set_aside=sorted(item["item_name"] for item in self.ask("oltp", "set-aside")),
+            facts=self.ask("sql", FACTS),
+            marts=self.ask("sql", MARTS),
+        )
