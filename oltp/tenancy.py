@@ -1,35 +1,112 @@
 """The application's way in: transactions that are bound to one tenant and one user.
 
-Belongs here: setting the context of a transaction, and refusing to work without one. Does not belong here: pipelines
-(connections.py), policies (migrations/).
+Belongs here: pools, setting the context of a transaction, refusing to work without one, my tenants. Does not belong here:
+pipelines (connections.py), policies (migrations/), what a refused row is told (refusals.py).
 
 The context is set with set_config(…, is_local), so it ends with the transaction and cannot reach the next user of a pooled
 connection, even behind a transaction pooler. It travels in the same network message as the first statement (pipeline
-mode): measured, this takes the 95th percentile from 48 to 8 ms at 1,000 sessions over a pool of 20.
+mode): measured, this takes the 95th percentile from 48 to 8 ms at 1,000 sessions over a pool of 20. The role pm_app is
+taken with it, so that a login that may do more is held to the policies as well.
+
+Whoever holds the application's login names the tenant: the application must have checked that its user is a member.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import LiteralString, TypeVar
 from uuid import UUID
 
-from psycopg_pool import ConnectionPool
+import psycopg
+from psycopg.abc import Params, QueryNoTemplate
+from psycopg.pq import PipelineStatus, TransactionStatus
+from psycopg.rows import RowFactory, TupleRow, class_row
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from penguinmails.oltp.connections import Connection
-from penguinmails.stack.errors import InputError
+from penguinmails.oltp.refusals import refusals_told
+from penguinmails.stack.errors import InputError, ServerError
+from penguinmails.stack.sql import Queries
+from penguinmails.stack.stores import Stores
 
-_SET_CONTEXT = """
-    SELECT set_config('app.current_tenant_id', %(tenant_id)s, true), set_config('app.current_user_id', %(user_id)s, true)
-"""
+PRIMARY_POOL_CONNECTIONS = 50
+"""Ceiling of the pool of sessions that write."""
+READ_POOL_CONNECTIONS = 30
+"""Ceiling of the pool of sessions that read; both together are the OLTP tier's documented 80."""
+CHECKOUT_SECONDS = 10.0
+"""How long a session waits for a free connection."""
+Pool = ConnectionPool[Connection]
+Row = TypeVar("Row")
+_QUERIES = Queries(Path(__file__).parent / "tenancy.sql")
+
+
+class Session:
+    """What a caller may do within a session. Ending the transaction is not among it: that would end the context."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def execute(
+        self, query: QueryNoTemplate, values: Params | None = None, *, binary: bool = False
+    ) -> psycopg.Cursor[TupleRow]:
+        """Runs a statement; its rows come when they are fetched, so statements without an answer cost no waiting."""
+        return self._connection.execute(query, values, binary=binary)
+
+    def cursor(self, row_factory: RowFactory[Row]) -> psycopg.Cursor[Row]:
+        """Returns a cursor that makes rows of a kind."""
+        return self._connection.cursor(row_factory=row_factory)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undoes what was done within when an error ends it; the session goes on."""
+        with self._connection.transaction():
+            yield
+
+
+@dataclass(frozen=True)
+class MyTenant:
+    """A tenant its user may choose."""
+
+    id: UUID
+    name: str | None
+    created: datetime
+    updated: datetime
+    roles: list[str]
+
+
+@contextmanager
+def open_pool(
+    stores: Stores, *, max_connections: int = PRIMARY_POOL_CONNECTIONS, min_connections: int = 0
+) -> Iterator[Pool]:
+    """Opens a pool of the application's login and closes it at the end.
+
+    Args:
+        stores: where the OLTP database is.
+        max_connections: ceiling; see PRIMARY_POOL_CONNECTIONS and READ_POOL_CONNECTIONS.
+        min_connections: how many stay open when nobody works.
+    """
+    pool: Pool = ConnectionPool(
+        stores.oltp_app_url.get_secret_value(),
+        min_size=min_connections,
+        max_size=max_connections,
+        timeout=CHECKOUT_SECONDS,
+        kwargs={"autocommit": True},
+        reset=_forget_everything,
+        name="penguinmails-oltp",
+        open=False,
+    )
+    with pool:
+        yield pool
 
 
 @contextmanager
 def tenant_session(
-    pool_or_connection: ConnectionPool[Connection] | Connection,
-    tenant_id: UUID | str | None,
-    user_id: UUID | str | None = None,
-) -> Iterator[Connection]:
+    pool_or_connection: Pool | Connection, tenant_id: UUID | str | None, user_id: UUID | str | None = None
+) -> Iterator[Session]:
     """Opens a transaction in which row level security sees this tenant and this user, and nothing else.
 
     Args:
@@ -38,24 +115,104 @@ def tenant_session(
         user_id: the user; None where nobody is signed in (jobs of the tenant).
 
     Raises:
-        InputError: no tenant, or an id that is no uuid; nothing was sent to the database.
+        InputError: no tenant, an id that is no uuid, a connection that is in use; nothing was sent to the database.
+        RowRefused: a statement breaks a rule of the schema; nothing of the transaction was written.
+        ServerError: no connection was had in time, or it was lost; nothing of the transaction was written.
     """
-    context = {"tenant_id": _identifier("tenant_id", tenant_id), "user_id": _identifier("user_id", user_id)}
-    if not context["tenant_id"]:
+    tenant = _identifier("tenant_id", tenant_id)
+    if not tenant:
         raise InputError("tenant_id", "is missing", "Choose a tenant before opening a session.")
-    if isinstance(pool_or_connection, ConnectionPool):
-        with pool_or_connection.connection() as connection, _bound(connection, context):
-            yield connection
-    else:
-        with _bound(pool_or_connection, context):
-            yield pool_or_connection
+    with _session(
+        pool_or_connection, "enter_tenant", {"tenant_id": tenant, "user_id": _identifier("user_id", user_id)}
+    ) as session:
+        yield session
 
 
 @contextmanager
-def _bound(connection: Connection, context: dict[str, str]) -> Iterator[None]:
-    with connection.pipeline(), connection.transaction():
-        connection.execute(_SET_CONTEXT, context)
-        yield
+def user_session(pool_or_connection: Pool | Connection, user_id: UUID | str | None) -> Iterator[Session]:
+    """Opens a transaction of a user who has not chosen a tenant: only what belongs to the user is seen.
+
+    Raises: what tenant_session() raises.
+    """
+    user = _identifier("user_id", user_id)
+    if not user:
+        raise InputError("user_id", "is missing", "Sign in before opening a session.")
+    with _session(pool_or_connection, "enter_tenant", {"tenant_id": "", "user_id": user}) as session:
+        yield session
+
+
+def my_tenants(session: Session) -> list[MyTenant]:
+    """Returns the live tenants of the user of a session, by name."""
+    with session.cursor(class_row(MyTenant)) as cursor:
+        return cursor.execute(_QUERIES["my_tenants"]).fetchall()
+
+
+def create_tenant(session: Session, name: str) -> UUID:
+    """Makes a tenant that the user of the session owns; returns its id."""
+    row = session.execute(_QUERIES["create_tenant"], {"name": name}).fetchone()
+    if row is None:
+        raise ServerError("app.create_tenant", "returned nothing", "Run 'penguinmails oltp check'.")
+    return UUID(str(row[0]))
+
+
+@contextmanager
+def _session(pool_or_connection: Pool | Connection, query: str, context: dict[str, str]) -> Iterator[Session]:
+    enter = _QUERIES[query]
+    if not isinstance(pool_or_connection, ConnectionPool):
+        with _bound(pool_or_connection, enter, context):
+            yield Session(pool_or_connection)
+        return
+    try:
+        connection = pool_or_connection.getconn()
+    except PoolTimeout:
+        raise ServerError(
+            "OLTP pool",
+            f"had no free connection within {CHECKOUT_SECONDS:.0f} s",
+            "Try again, or look at long transactions.",
+        ) from None
+    try:
+        with _bound(connection, enter, context):
+            yield Session(connection)
+    finally:
+        pool_or_connection.putconn(connection)
+
+
+@contextmanager
+def _bound(connection: Connection, enter: LiteralString, context: dict[str, str]) -> Iterator[None]:
+    busy = connection.info.transaction_status != TransactionStatus.IDLE
+    if busy or connection.info.pipeline_status != PipelineStatus.OFF:
+        raise InputError("connection", "is in a transaction already", "Give a free connection, or end the transaction.")
+    try:
+        with refusals_told(), _one_transaction(connection):
+            connection.execute(enter, context)
+            yield
+    except psycopg.OperationalError as error:
+        raise ServerError(
+            "OLTP database", f"ended the session ({type(error).__name__})", "Nothing was written; try again."
+        ) from None
+
+
+@contextmanager
+def _one_transaction(connection: Connection) -> Iterator[None]:
+    """A transaction that asks for no answer of its own: BEGIN leaves with the first statement, COMMIT with the last.
+
+    psycopg's connection.transaction() waits for the answers to BEGIN, to what was sent, and to COMMIT: five round trips
+    instead of two.
+    """
+    try:
+        with connection.pipeline():
+            connection.execute(_QUERIES["begin"])
+            yield
+            connection.execute(_QUERIES["commit"])
+    finally:
+        if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
+            connection.rollback()
+
+
+def _forget_everything(connection: Connection) -> None:
+    """Ends whatever a caller set for the whole session of the server; done by the pool, not on the caller's time."""
+    connection.execute(_QUERIES["forget_settings"])
+    connection.execute(_QUERIES["forget_role"])
 
 
 def _identifier(name: str, value: UUID | str | None) -> str:

@@ -1,0 +1,239 @@
+"""Sessions of the application: bound to a tenant, one round trip, no context left behind."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import psycopg
+import pytest
+from oltp_support import rows, shared_stores, stores
+
+from penguinmails.oltp.connections import Role, connect
+from penguinmails.oltp.refusals import RowRefused
+from penguinmails.oltp.tenancy import Pool, create_tenant, my_tenants, open_pool, tenant_session, user_session
+from penguinmails.stack.embedded import Embedded
+from penguinmails.stack.errors import InputError, ServerError
+from penguinmails.stack.stores import Stores
+
+__all__ = ["rows", "shared_stores", "stores"]
+
+Rows = Callable[..., list[tuple[object, ...]]]
+A, B = uuid.UUID(int=10), uuid.UUID(int=11)
+ADD = "INSERT INTO leads (email) VALUES (%s)"
+ALL = "SELECT email FROM leads ORDER BY email"
+CONTEXT = """
+    SELECT current_setting('app.current_tenant_id', true), current_setting('app.current_user_id', true), current_user::text
+"""
+
+
+@pytest.fixture
+def tenants(stores: Stores) -> Stores:
+    with connect(stores.oltp_url, Role.LOADER) as connection:
+        for tenant in (A, B):
+            connection.execute("INSERT INTO tenants (id, name) VALUES (%s, %s)", [tenant, f"Tenant {tenant.int}"])
+            connection.execute(
+                "INSERT INTO leads (tenant_id, email) VALUES (%s, %s)", [tenant, f"lead{tenant.int}@example.com"]
+            )
+    return stores
+
+
+@pytest.fixture
+def pool(tenants: Stores) -> Iterator[Pool]:
+    with open_pool(tenants, max_connections=1) as pool:
+        yield pool
+
+
+def context_of(pool: Pool) -> tuple[object, ...] | None:
+    with pool.connection() as connection:
+        return connection.execute(CONTEXT).fetchone()
+
+
+FORGOTTEN = ("", "", "penguinmails_app")
+
+
+def test_a_session_sees_its_tenant_only(pool: Pool) -> None:
+    with tenant_session(pool, A) as session:
+        session.execute(ADD, ["new@example.com"])
+        assert session.execute(ALL).fetchall() == [("lead10@example.com",), ("new@example.com",)]
+    with tenant_session(pool, str(B)) as session:
+        assert session.execute(ALL).fetchall() == [("lead11@example.com",)]
+    assert context_of(pool) == FORGOTTEN
+
+
+@pytest.mark.parametrize("tenant", [None, "", "no uuid", "' OR true --"])
+def test_there_is_no_session_without_a_tenant(pool: Pool, tenant: str | None) -> None:
+    with pytest.raises(InputError, match="tenant_id"), tenant_session(pool, tenant):
+        pytest.fail("a session was opened")
+
+
+def test_a_login_that_may_do_more_is_held_to_the_policies(tenants: Stores) -> None:
+    with psycopg.connect(tenants.oltp_url.get_secret_value(), autocommit=True) as connection:
+        with tenant_session(connection, A) as session:
+            assert session.execute(ALL).fetchall() == [("lead10@example.com",)]
+        assert connection.execute(ALL).fetchall() == [("lead10@example.com",), ("lead11@example.com",)]
+
+
+def test_a_connection_in_use_is_refused(tenants: Stores) -> None:
+    url = tenants.oltp_app_url.get_secret_value()
+    with psycopg.connect(url, autocommit=True) as connection, tenant_session(connection, A):
+        within = tenant_session(connection, B)
+        with pytest.raises(InputError, match="transaction already"):
+            within.__enter__()
+
+
+def test_an_error_leaves_neither_rows_nor_context(pool: Pool, rows: Rows) -> None:
+    def fail() -> None:
+        with tenant_session(pool, A, B) as session:
+            session.execute(ADD, ["lost@example.com"])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert rows("SELECT count(*) FROM leads") == [(2,)]
+    assert context_of(pool) == FORGOTTEN
+
+
+def test_what_a_caller_sets_for_good_is_forgotten(pool: Pool) -> None:
+    with tenant_session(pool, A) as session:
+        session.execute("SELECT set_config('app.current_tenant_id', %s, false)", [str(B)])
+        session.execute("SET ROLE pm_app")
+    assert context_of(pool) == FORGOTTEN
+
+
+def test_a_backend_killed_half_way_leaves_nothing(pool: Pool, servers: Embedded, rows: Rows) -> None:
+    def be_killed() -> None:
+        with tenant_session(pool, A) as session, psycopg.connect(servers.postgres.superuser_dsn()) as admin:
+            session.execute(ADD, ["lost@example.com"])
+            [(backend,)] = session.execute("SELECT pg_backend_pid()").fetchall()
+            admin.execute("SELECT pg_terminate_backend(%s)", [backend])
+            session.execute(ALL).fetchall()
+
+    with pytest.raises(ServerError, match="OLTP database"):
+        be_killed()
+    assert rows("SELECT count(*) FROM leads") == [(2,)]
+    assert context_of(pool) == ("", "", "penguinmails_app") or context_of(pool) == (None, None, "penguinmails_app")
+    with tenant_session(pool, B) as session:
+        assert session.execute(ALL).fetchall() == [("lead11@example.com",)]
+
+
+KILLED_HALF_WAY = """
+import dataclasses, os, signal, sys
+from pydantic import SecretStr
+from penguinmails.oltp.tenancy import open_pool, tenant_session
+from penguinmails.stack.stores import resolve
+stores = dataclasses.replace(resolve(), oltp_app_url=SecretStr(sys.stdin.readline().strip()))
+with open_pool(stores) as pool, tenant_session(pool, sys.argv[1]) as session:
+    session.execute("INSERT INTO leads (email) VALUES ('lost@example.com')")
+    session.execute("SELECT 1").fetchall()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_killed_half_way_leaves_nothing(tenants: Stores, rows: Rows) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_HALF_WAY, str(A)],
+        input=tenants.oltp_app_url.get_secret_value(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -9, done.stderr
+    assert rows("SELECT count(*) FROM leads") == [(2,)]
+
+
+def test_many_sessions_over_few_connections_never_mix(tenants: Stores) -> None:
+    mixed: list[object] = []
+
+    def work(number: int) -> None:
+        tenant = A if number % 2 else B
+        for _ in range(30):
+            with tenant_session(pool, tenant) as session:
+                seen = session.execute("SELECT DISTINCT tenant_id FROM leads").fetchall()
+            if seen != [(tenant,)]:
+                mixed.append(seen)
+
+    with open_pool(tenants, max_connections=3) as pool:
+        threads = [threading.Thread(target=work, args=[number]) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert mixed == []
+
+
+def test_context_and_statement_share_a_round_trip(tenants: Stores, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    with (
+        psycopg.connect(tenants.oltp_app_url.get_secret_value(), autocommit=True) as connection,
+        trace.open("wb") as file,
+    ):
+        connection.pgconn.trace(file.fileno())
+        with tenant_session(connection, A) as session:
+            session.execute(ALL).fetchall()
+        connection.pgconn.untrace()
+    senders = re.findall(r"^(?:\S+ \S+\t)?([FB])\t", trace.read_text(), re.MULTILINE)
+    trips = sum((before, now) == ("F", "B") for before, now in pairwise(senders))
+    assert trips == 2  # begin, context and statement; then the end of the transaction
+
+
+def test_a_savepoint_undoes_its_part(pool: Pool) -> None:
+    with tenant_session(pool, A) as session:
+        session.execute(ADD, ["kept@example.com"])
+        with pytest.raises(psycopg.errors.UniqueViolation), session.savepoint():
+            session.execute(ADD, ["kept@example.com"])
+        assert session.execute("SELECT count(*) FROM leads").fetchone() == (2,)
+    with tenant_session(pool, A) as session:
+        assert session.execute("SELECT count(*) FROM leads").fetchone() == (2,)
+
+
+def test_before_a_tenant_is_chosen(pool: Pool, rows: Rows) -> None:
+    user = uuid.uuid4()
+    rows("INSERT INTO users (id, email) VALUES (%s, 'user@example.com') RETURNING id", user)
+    with user_session(pool, user) as session:
+        assert my_tenants(session) == []
+        made = create_tenant(session, "Mine")
+        assert session.execute(ALL).fetchall() == []
+    with user_session(pool, user) as session:
+        assert [(tenant.id, tenant.name, tenant.roles) for tenant in my_tenants(session)] == [(made, "Mine", ["owner"])]
+    with user_session(pool, uuid.uuid4()) as session:
+        assert my_tenants(session) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("INSERT INTO leads (email, status) VALUES ('x@example.com', 'dreaming')", "leads: .*status is known"),
+        ("INSERT INTO leads (email) VALUES ('Secret.Person@example.com')", "leads: .*email is lower case"),
+        ("INSERT INTO leads (email) VALUES ('lead10@example.com')", "leads: has a row of that key"),
+        ("INSERT INTO leads (name) VALUES ('Secret Person')", "leads.email: is missing"),
+        (f"INSERT INTO leads (tenant_id, email) VALUES ('{B}', 'x@example.com')", "leads: is not this tenant's"),
+        (f"INSERT INTO domains (company_id, domain) VALUES ('{B}', 'x.example')", "domains: does not fit the rows"),
+        ("UPDATE leads SET id = 'Secret'", "holds a value that is none of its type"),
+        ("UPDATE leads SET name = repeat('Secret', 100)", "too long"),
+    ],
+)
+def test_a_bad_row_is_named_without_its_values(pool: Pool, rows: Rows, statement: str, says: str) -> None:
+    before = rows("SELECT email, name FROM leads ORDER BY 1")
+
+    def write() -> None:
+        with tenant_session(pool, A) as session:
+            session.execute("INSERT INTO leads (email) VALUES ('first@example.com')")
+            session.execute(statement)  # type: ignore[arg-type]
+
+    with pytest.raises(RowRefused, match=says) as error:
+        write()
+    assert "ecret" not in str(error.value)
+    assert "ecret" not in repr(error.value.__cause__)
+    assert rows("SELECT email, name FROM leads ORDER BY 1") == before
+
+
+def test_an_unknown_tenant_cannot_be_written_to(pool: Pool) -> None:
+    with pytest.raises(RowRefused, match="leads: does not fit"), tenant_session(pool, uuid.uuid4()) as session:
+        session.execute(ADD, ["x@example.com"])
