@@ -1,0 +1,87 @@
+"""A second reader of packs, written from docs/content-format.md alone: it imports nothing of this project."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import struct
+from uuid import UUID
+
+from backports import zstd
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
+
+ZEROS = bytes(12)
+
+
+def hkdf(secret: bytes, info: bytes, salt: bytes | None = None) -> bytes:
+    return HKDF(SHA256(), 32, salt, info).derive(secret)
+
+
+def frames(pack: bytes) -> dict[int, tuple[int, bytes]]:
+    """Magic number of each skippable frame, with the offset of its payload and the payload."""
+    found, place = {}, 0
+    while place < len(pack):
+        magic, size = struct.unpack_from("<II", pack, place)
+        found[magic] = (place + 8, pack[place + 8 : place + 8 + size])
+        place += 8 + size
+    assert place == len(pack)
+    return found
+
+
+def directory(pack: bytes, tenant_secret: bytes) -> dict:
+    parts = frames(pack)
+    header = parts[0x184D2A50][1]
+    magic, version, tenant, pack_id, generation = struct.unpack("<6sH16s16sI", header)
+    assert (magic, version) == (b"PMPACK", 1)
+    offset, size, magic, version = struct.unpack("<QQ6sH", pack[-24:])
+    assert (magic, version) == (b"PMPACK", 1)
+    sealed = pack[offset + 8 : offset + 8 + size]
+    assert sealed == parts[0x184D2A52][1]
+    key = hkdf(tenant_secret, b"penguinmails pack directory v1", pack_id)
+    plain = zstd.decompress(AESGCM(key).decrypt(ZEROS, sealed, header))
+    (length,) = struct.unpack_from("<I", plain)
+    about = json.loads(plain[4 : 4 + length])
+    count, columns = about["messages"], plain[4 + length :]
+    ids = [columns[16 * n : 16 * n + 16] for n in range(count)]
+    times, raw, stored, dictionaries = (
+        struct.unpack_from(f"<{count}{kind}", columns, place * count)
+        for kind, place in (("q", 16), ("Q", 24), ("Q", 32), ("I", 40))
+    )
+    offsets = [60 + sum(stored[:n]) for n in range(count)]
+    return {
+        **about,
+        "tenant_id": UUID(bytes=tenant),
+        "generation": generation,
+        "entries": list(zip(ids, times, raw, stored, dictionaries, offsets, strict=True)),
+    }
+
+
+def storage_key(message: bytes, tenant: UUID) -> str:
+    return ".".join(base64.b32hexencode(part).decode().rstrip("=").lower() for part in (message, tenant.bytes))
+
+
+def message(
+    pack: bytes, entry: tuple, tenant: UUID, tenant_secret: bytes, wrapped_key: bytes, dictionary: bytes
+) -> bytes:
+    message_id, _, raw_size, stored_size, dictionary_id, offset = entry
+    context = b"PMC1" + tenant.bytes + struct.pack("<Q", raw_size) + storage_key(message_id, tenant).encode()
+    data_key = aes_key_unwrap(tenant_secret, wrapped_key)
+    frame = AESGCM(data_key).decrypt(ZEROS, pack[offset : offset + stored_size], context)
+    stated = zstd.get_frame_info(frame)
+    assert (stated.decompressed_size, stated.dictionary_id) == (raw_size, dictionary_id)
+    return zstd.decompress(frame, zstd.ZstdDict(dictionary))
+
+
+def content_hash(first_tenant_secret: bytes, raw: bytes) -> str:
+    return hmac.new(hkdf(first_tenant_secret, b"penguinmails content digest v1"), raw, hashlib.sha256).hexdigest()
+
+
+def dictionary(sealed: bytes, tenant: UUID, tenant_secret: bytes, dictionary_id: int) -> bytes:
+    number = struct.pack("<I", dictionary_id)
+    key = hkdf(tenant_secret, b"penguinmails dictionary v1", number)
+    return zstd.decompress(AESGCM(key).decrypt(ZEROS, sealed, b"PMD1" + tenant.bytes + number))

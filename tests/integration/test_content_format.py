@@ -1,0 +1,55 @@
+"""docs/content-format.md is enough to read what this tier writes: a second reader, made from it alone, does."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import content_second_reader as second
+import psycopg
+import pytest
+from content_support import NOON, TENANT_A, HandOverArea, bodies, make_template, stores_of
+
+from penguinmails.content_store.hand_over import hand_over
+from penguinmails.stack.object_store import Bucket
+
+pytestmark = pytest.mark.servers
+SHIPPED = Path(__file__).resolve().parents[2] / "content_store" / "dictionaries" / "bootstrap-1.zdict"
+
+
+@pytest.mark.parametrize("count", [20, 250])  # with the shipped dictionary, and with one of the tenant's own
+def test_a_second_reader_reads_every_message(
+    template_database, clone_database, bucket: Bucket, tmp_path: Path, count: int
+) -> None:
+    stores = stores_of(clone_database("content", template_database("content", make_template)), bucket, tmp_path)
+    area = HandOverArea(stores.content_url)
+    messages = {body.message_id.bytes: body for body in bodies(count)}
+    area.add(*messages.values())
+    hand_over(stores, area, clock=lambda: NOON)
+    area.close()
+    secret = base64.b64decode((stores.keys_folder / f"{TENANT_A}.1.key").read_bytes())
+    with psycopg.connect(stores.content_url.get_secret_value()) as connection:
+        (object_key,) = connection.execute("SELECT object_key FROM content_packs").fetchone()
+        rows = {
+            key: (wrapped, digest)
+            for key, wrapped, digest in connection.execute(
+                "SELECT storage_key, wrapped_key, content_hash FROM content_objects"
+            )
+        }
+    pack = bucket.get(object_key)
+    found = second.directory(pack, secret)
+    assert (found["tenant_id"], found["generation"], found["messages"]) == (TENANT_A, 1, count)
+    assert (found["retention_class"], found["ingest_month"]) == ("outbound", "2026-11")
+    for entry in found["entries"]:
+        wrapped, digest = rows.pop(second.storage_key(entry[0], TENANT_A))
+        number = entry[4]
+        if number == 32769:
+            words = SHIPPED.read_bytes()
+        else:
+            sealed = bucket.get(f"content/v1/{TENANT_A}/dictionaries/{number}.sealed")
+            words = second.dictionary(sealed, TENANT_A, secret, number)
+        raw = second.message(pack, entry, TENANT_A, secret, wrapped, words)
+        assert raw == messages[entry[0]].raw_message
+        assert second.content_hash(secret, raw) == digest
+        assert entry[1] == int(NOON.timestamp() * 1_000_000)
+    assert rows == {}
