@@ -16,10 +16,11 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
+from uuid import UUID
 
 from penguinmails.queue.execution import Kind, Outcome, run_job
 from penguinmails.queue.executors import RunTime
@@ -45,6 +46,7 @@ class ChildProcesses:
         self._slots = slots
         self._pending: deque[StartedJob] = deque()
         self._children: list[_Child] = []
+        self._outcomes: list[Outcome] = []
         self._run_time = RunTime()
         self._trusted_until = 0.0
         self._lock = threading.Lock()
@@ -62,7 +64,7 @@ class ChildProcesses:
         self._hand_out()
 
     def collect(self, seconds: float) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+        outcomes, self._outcomes = self._outcomes, []
         waiting_for = {child.pipe: child for child in self._children if child.jobs}
         if waiting_for:
             for pipe in wait(list(waiting_for), timeout=seconds):
@@ -79,6 +81,16 @@ class ChildProcesses:
             self._trusted_until = until
             for child in self._children:
                 child.trust(until)
+
+    def drop(self, job_ids: Set[UUID]) -> None:
+        self._pending = deque(job for job in self._pending if job.id not in job_ids)
+        for child in [each for each in self._children if any(job.id in job_ids for job in each.jobs)]:
+            self._outcomes += self._remove(child)
+            first, *behind = child.jobs or [None]
+            if first is not None and first.id not in job_ids:  # it had begun: given back, not begun again here
+                self._outcomes.append(Outcome(first, Kind.NOT_RUN))
+            self._pending.extendleft(job for job in reversed(behind) if job is not None and job.id not in job_ids)
+        self._hand_out()
 
     def abandon(self) -> list[StartedJob]:
         left = self.in_hand()
@@ -130,11 +142,7 @@ class ChildProcesses:
 
     def _bury(self, child: _Child, reason: str) -> list[Outcome]:
         """Ends a child, blames the job in hand and takes back those behind it."""
-        with self._lock:
-            self._children.remove(child)
-        child.kill()
-        outcomes, _ = child.outcomes()  # what it had sent before
-        child.close()
+        outcomes = self._remove(child)
         if not child.jobs:
             return outcomes
         if not child.is_ready:  # no job's fault
@@ -143,6 +151,15 @@ class ChildProcesses:
         self._pending.extendleft(reversed(behind))
         error = reason or f"the handler ended its process ({_how_it_ended(child.process.exitcode)})"
         return [*outcomes, Outcome(job, Kind.FAILED, child.running_seconds(), error, crashes=0 if reason else 1)]
+
+    def _remove(self, child: _Child) -> list[Outcome]:
+        """Ends a child; returns what it had sent before."""
+        with self._lock:
+            self._children.remove(child)
+        child.kill()
+        outcomes, _ = child.outcomes()
+        child.close()
+        return outcomes
 
 
 class _Child:

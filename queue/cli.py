@@ -8,18 +8,14 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import click
-from rich.table import Table
 
+from penguinmails.queue.cli_jobs import COMMANDS
 from penguinmails.stack.console import console, json_option, notes, print_json, progress
 from penguinmails.stack.errors import InputError
-
-if TYPE_CHECKING:
-    from penguinmails.queue.probe import QueueSnapshot
-    from penguinmails.queue.thresholds import Exceeded
 
 
 @click.group()
@@ -165,6 +161,7 @@ def status(as_json: bool) -> None:
     """Show depths, rates, processes and every limit that is exceeded; exit code 1 when one is."""
     from penguinmails.queue.probe import as_document, probe
     from penguinmails.queue.thresholds import evaluate
+    from penguinmails.queue.views import status_view
     from penguinmails.stack.stores import resolve
 
     snapshot = probe(resolve())
@@ -176,36 +173,13 @@ def status(as_json: bool) -> None:
         ]
         print_json(as_document(snapshot) | {"exceeded": problems})
     else:
-        _print_status(snapshot, exceeded)
+        console.print(status_view(snapshot))
     if exceeded:
         raise click.exceptions.Exit(1)
 
 
-def _print_status(snapshot: QueueSnapshot, exceeded: list[Exceeded]) -> None:
-    table = Table("queue", "band", *(_right(name) for name in ("ready", "in Redis", "running", "scheduled", "oldest")))
-    for lane in snapshot.lanes:
-        if lane.waiting or lane.running or lane.scheduled:
-            in_redis = "?" if lane.in_redis is None else f"{lane.in_redis:,}"
-            figures = (f"{lane.ready:,}", in_redis, f"{lane.running:,}", f"{lane.scheduled:,}")
-            table.add_row(lane.queue_name, lane.band, *figures, f"{lane.oldest_ready_seconds:,.0f} s")
-    if table.row_count:
-        console.print(table)
-    console.print(
-        f"{snapshot.waiting:,} waiting, {snapshot.running:,} running; last 5 minutes: {snapshot.completed_5_minutes:,} "
-        f"completed, {snapshot.failed_5_minutes:,} failed; {snapshot.dead_letters:,} dead letters"
-    )
-    kinds = ", ".join(f"{snapshot.processes_of(kind)} {kind}" for kind in ("relay", "worker", "reaper"))
-    console.print(f"Processes: {kinds}; Redis {'answers' if snapshot.redis else 'is away'}")
-    if snapshot.paused:
-        console.print(f"Paused: {', '.join(snapshot.paused)}")
-    for each in exceeded:
-        console.print(f"{each.threshold.severity.upper()}  {each.summary}", markup=False)
-
-
-def _right(name: str) -> Any:
-    from rich.table import Column
-
-    return Column(name, justify="right")
+for command in COMMANDS:
+    queue.add_command(command)
 
 
 def _until_signal() -> Callable[[], bool]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Protocol
+from uuid import UUID
 
 from penguinmails.queue.execution import Outcome, run_job
 from penguinmails.queue.handlers import Handlers, StartedJob
@@ -41,6 +42,9 @@ class Executor(Protocol):
 
     def trust(self, until: float) -> None:
         """Is told until when, on the monotonic clock, the worker's lease may be trusted."""
+
+    def drop(self, job_ids: Set[UUID]) -> None:
+        """Ends these runs without an outcome: the jobs are not this worker's any more."""
 
     def abandon(self) -> list[StartedJob]:
         """Ends every run at once and returns the jobs that had no outcome."""
@@ -98,6 +102,9 @@ class InlineExecutor:
 
     def trust(self, until: float) -> None:
         self._trusted_until = until
+
+    def drop(self, job_ids: Set[UUID]) -> None:
+        self._jobs = deque(job for job in self._jobs if job.id not in job_ids)
 
     def abandon(self) -> list[StartedJob]:
         left = list(self._jobs)

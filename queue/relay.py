@@ -96,18 +96,7 @@ class Relay:
         """Claims what there is room for; committed when this returns."""
         queue_names = [row[0] for row in connection.execute(PROTOCOL["active_queues"])]
         lanes = self._lanes_with_room(queue_names)
-        rows = connection.execute(
-            PROTOCOL["claim"],
-            {
-                "queue_names": [name for name, _, _ in lanes],
-                "first_priorities": [band.priorities[0] for _, band, _ in lanes],
-                "last_priorities": [band.priorities[1] for _, band, _ in lanes],
-                "rooms": [room for _, _, room in lanes],
-                "hand_off_seconds": self._configuration.hand_off_seconds,
-            },
-        ).fetchall()
-        rows.sort(key=lambda row: (row[3], row[4], row[0]))  # priority, created, id
-        return [HandOff(Ticket(row[0], row[1]), row[2], row[3], row[5]) for row in rows]
+        return claim(connection, lanes, hand_off_seconds=self._configuration.hand_off_seconds)
 
     def _lanes_with_room(self, queue_names: Sequence[str]) -> list[tuple[str, Band, int]]:
         depths = self._fast_lane.depths(queue_names)
@@ -141,6 +130,29 @@ class Relay:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
+
+
+def claim(
+    connection: Connection, lanes: Sequence[tuple[str, Band, int]], *, hand_off_seconds: float, most: int | None = None
+) -> list[HandOff]:
+    """Claims ready jobs of lanes, each with the room it has, in the order in which they should run.
+
+    Args:
+        most: jobs over all lanes; None is as many as there is room for.
+    """
+    rows = connection.execute(
+        PROTOCOL["claim"],
+        {
+            "queue_names": [name for name, _, _ in lanes],
+            "first_priorities": [band.priorities[0] for _, band, _ in lanes],
+            "last_priorities": [band.priorities[1] for _, band, _ in lanes],
+            "rooms": [room for _, _, room in lanes],
+            "hand_off_seconds": hand_off_seconds,
+            "most": most,
+        },
+    ).fetchall()
+    rows.sort(key=lambda row: int(row[4]))
+    return [HandOff(Ticket(row[0], row[1]), row[2], row[3], row[5]) for row in rows]
 
 
 def put_back(connection: Connection, tickets: Sequence[Ticket]) -> int:

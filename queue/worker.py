@@ -25,6 +25,8 @@ from penguinmails.queue.executors import Executor
 from penguinmails.queue.fast_lane import FastLane, Ticket, read_ticket
 from penguinmails.queue.handlers import PROTOCOL, StartedJob
 from penguinmails.queue.leases import Lease
+from penguinmails.queue.queues import Band
+from penguinmails.queue.relay import claim
 from penguinmails.queue.settlement import Settled, release, settle
 from penguinmails.stack.errors import ServerError
 from penguinmails.stack.stores import Stores
@@ -34,6 +36,8 @@ _WITHOUT_REDIS_SECONDS = 1.0
 """How long jobs go around Redis before it is tried again."""
 _BUSY_MEMORY_SECONDS = 1.0
 _RECONNECT_SECONDS = 0.5
+_OWNERSHIP_SECONDS = 1.0
+"""Pause between two looks whether jobs in hand were cancelled or taken away."""
 
 
 @dataclass
@@ -81,6 +85,7 @@ class Worker:
         self._outcomes: list[Outcome] = []
         self._outcomes_since = 0.0
         self._busy_at = 0.0
+        self._ownership_at = 0.0
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Works until `stop` says so, then ends what runs within the time allowed and gives back the rest."""
@@ -125,6 +130,7 @@ class Worker:
         connection = self._ready_connection()
         self._collect(0.0 if self._executor.room() > 0 else self._configuration.poll_seconds)
         settled = self._flush(connection)
+        self._drop_what_was_taken_away(connection)
         started = self._take(connection)
         if settled or started:
             self._busy_at = time.monotonic()
@@ -206,6 +212,19 @@ class Worker:
         self._note_ends(settled)
         return count
 
+    def _drop_what_was_taken_away(self, connection: Connection) -> None:
+        """Ends the runs of jobs that were cancelled or reclaimed meanwhile; their outcome would be refused anyway."""
+        jobs = self._executor.in_hand()
+        if not jobs or self._lease is None or time.monotonic() < self._ownership_at:
+            return
+        self._ownership_at = time.monotonic() + _OWNERSHIP_SECONDS
+        keys = {"ids": [job.id for job in jobs], "gens": [job.gen for job in jobs], "worker_id": self._lease.id}
+        owned = {row[0] for row in connection.execute(PROTOCOL["owned"], keys)}
+        lost = {job.id for job in jobs} - owned
+        if lost:
+            self._executor.drop(lost)
+            self.counts.fenced += len(lost)
+
     def _take(self, connection: Connection) -> int:
         room = min(self._executor.room(), self._configuration.batch)
         if room <= 0 or not self._is_trusted():
@@ -231,22 +250,20 @@ class Worker:
         return len(messages)
 
     def _start(self, connection: Connection, tickets: Sequence[Ticket]) -> list[StartedJob]:
-        return self._started_rows(
-            connection,
-            PROTOCOL["start"],
-            {
-                "ids": [ticket.id for ticket in tickets],
-                "gens": [ticket.gen for ticket in tickets],
-                "slack_seconds": self._configuration.run_slack_seconds,
-            },
-        )
+        """Starts what the tickets are good for, in their order."""
+        keys = {"ids": [each.id for each in tickets], "gens": [each.gen for each in tickets]}
+        slack = {"slack_seconds": self._configuration.run_slack_seconds}
+        jobs = {job.id: job for job in self._started_rows(connection, PROTOCOL["start"], keys | slack)}
+        return [jobs[each.id] for each in tickets if each.id in jobs and jobs[each.id].gen == each.gen]
 
     def _take_without_redis(self, connection: Connection, room: int) -> int:
-        jobs = self._started_rows(
-            connection,
-            PROTOCOL["claim_direct"],
-            {"queue_names": self._queue_names, "room": room, "slack_seconds": self._configuration.run_slack_seconds},
-        )
+        """Hands over to itself: the relay's claim, then the usual start."""
+        active = {row[0] for row in connection.execute(PROTOCOL["active_queues"])}
+        lanes = [(name, band, room) for name in self._queue_names if name in active for band in Band]
+        hand_offs = claim(connection, lanes, hand_off_seconds=self._configuration.hand_off_seconds, most=room)
+        if not hand_offs:
+            return 0
+        jobs = self._start(connection, [each.ticket for each in hand_offs])
         self.counts.started_without_redis += len(jobs)
         self._submit(jobs)
         return len(jobs)
@@ -258,7 +275,6 @@ class Worker:
         sent = time.monotonic()
         with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
             rows = cursor.execute(statement, {**parameters, "worker_id": self._lease.id}).fetchall()
-        rows.sort(key=lambda row: (row["priority"], row["created"], row["id"]))
         return [self._started(row, sent) for row in rows]
 
     def _started(self, row: dict[str, Any], sent: float) -> StartedJob:

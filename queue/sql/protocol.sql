@@ -25,29 +25,132 @@ WHERE jobs.id = arrived.id;
 SELECT name FROM job_queues WHERE is_active ORDER BY name;
 
 -- name: claim
--- Takes ready jobs for hand-off, as many a lane (queue and band) as there is room for, soonest first.
-WITH lanes AS (
+-- Takes ready jobs, as many a lane (queue and band) as there is room for. Tenants take turns, each with its own jobs soonest
+-- first; one with a rate limit is given no more than it has tokens for.
+WITH RECURSIVE lanes AS (
     SELECT *
     FROM unnest(
         %(queue_names)s::varchar [], %(first_priorities)s::integer [], %(last_priorities)s::integer [], %(rooms)s::integer []
     ) AS lane (queue_name, first_priority, last_priority, room)
 ),
 
-picked AS MATERIALIZED (
-    SELECT ready.id
+-- Jumps from tenant to tenant along the index, whatever the backlog of each.
+tenants AS (
+    SELECT
+        queues.queue_name,
+        (
+            SELECT coalesce(jobs.tenant_id, '00000000-0000-0000-0000-000000000000')
+            FROM jobs
+            WHERE jobs.queue_name = queues.queue_name AND jobs.status IN ('queued', 'retry_scheduled') AND jobs.due
+            ORDER BY coalesce(jobs.tenant_id, '00000000-0000-0000-0000-000000000000')
+            LIMIT 1
+        ) AS tenant_id
+    FROM (SELECT DISTINCT lanes.queue_name FROM lanes) AS queues
+    UNION ALL
+    SELECT
+        tenants.queue_name,
+        (
+            SELECT coalesce(jobs.tenant_id, '00000000-0000-0000-0000-000000000000')
+            FROM jobs
+            WHERE jobs.queue_name = tenants.queue_name
+                AND jobs.status IN ('queued', 'retry_scheduled')
+                AND jobs.due
+                AND coalesce(jobs.tenant_id, '00000000-0000-0000-0000-000000000000') > tenants.tenant_id
+            ORDER BY coalesce(jobs.tenant_id, '00000000-0000-0000-0000-000000000000')
+            LIMIT 1
+        )
+    FROM tenants
+    WHERE tenants.tenant_id IS NOT NULL
+),
+
+-- A bucket that another relay is drawing from just now counts as empty.
+buckets AS MATERIALIZED (
+    SELECT
+        queue_name,
+        tenant_id,
+        least(burst, tokens + jobs_per_second * extract(epoch FROM now() - refilled)) AS tokens
+    FROM queue_limits
+    WHERE queue_name = ANY(%(queue_names)s::varchar [])
+    FOR UPDATE SKIP LOCKED
+),
+
+shares AS (
+    SELECT
+        tenants.queue_name,
+        tenants.tenant_id,
+        -- Twice an equal share: what some do not use up others may have.
+        2.0 / count(*) OVER (PARTITION BY tenants.queue_name) AS part,
+        CASE WHEN queue_limits.tenant_id IS NOT NULL THEN greatest(0, floor(coalesce(buckets.tokens, 0))) END AS allowance
+    FROM tenants
+    LEFT JOIN queue_limits USING (queue_name, tenant_id)
+    LEFT JOIN buckets USING (queue_name, tenant_id)
+    WHERE tenants.tenant_id IS NOT NULL
+),
+
+candidates AS MATERIALIZED (
+    SELECT
+        ready.id,
+        ready.priority,
+        ready.created,
+        lanes.queue_name,
+        lanes.first_priority,
+        lanes.room,
+        shares.tenant_id
     FROM lanes
+    INNER JOIN shares ON shares.queue_name = lanes.queue_name
     CROSS JOIN LATERAL (
-        SELECT jobs.id
+        SELECT jobs.id, jobs.priority, jobs.created
         FROM jobs
         WHERE jobs.queue_name = lanes.queue_name
+            AND coalesce(jobs.tenant_id, '00000000-0000-0000-0000-000000000000') = shares.tenant_id
             AND jobs.priority BETWEEN lanes.first_priority AND lanes.last_priority
             AND jobs.status IN ('queued', 'retry_scheduled')
             AND jobs.due
             AND jobs.run_at <= now()
         ORDER BY jobs.priority, jobs.created, jobs.id
-        LIMIT lanes.room
+        LIMIT least(lanes.room, ceil(lanes.room * shares.part), shares.allowance)::bigint
         FOR UPDATE SKIP LOCKED
     ) AS ready
+),
+
+turns AS (
+    SELECT
+        candidates.*,
+        row_number() OVER (
+            PARTITION BY queue_name, first_priority, tenant_id ORDER BY priority, created, id
+        ) AS turn
+    FROM candidates
+),
+
+placed AS (
+    SELECT
+        turns.*,
+        row_number() OVER (PARTITION BY queue_name, first_priority ORDER BY turn, priority, created, id) AS place
+    FROM turns
+),
+
+picked AS MATERIALIZED (
+    SELECT id, queue_name, tenant_id, row_number() OVER (ORDER BY first_priority, place, id) AS place
+    FROM placed
+    WHERE place <= room
+    ORDER BY first_priority, place, id
+    LIMIT %(most)s
+),
+
+spent AS (
+    UPDATE queue_limits
+    SET tokens = buckets.tokens - (
+            SELECT count(*)
+            FROM picked
+            WHERE picked.queue_name = buckets.queue_name AND picked.tenant_id = buckets.tenant_id
+        ),
+        refilled = now()
+    FROM buckets
+    WHERE queue_limits.queue_name = buckets.queue_name
+        AND queue_limits.tenant_id = buckets.tenant_id
+        AND EXISTS (
+            SELECT FROM picked WHERE picked.queue_name = buckets.queue_name AND picked.tenant_id = buckets.tenant_id
+        )
 )
 
 UPDATE jobs
@@ -62,7 +165,7 @@ RETURNING
     jobs.gen,
     jobs.queue_name,
     jobs.priority,
-    jobs.created,
+    picked.place,
     json_build_object(
         'id', jobs.id,
         'queue_name', jobs.queue_name,
@@ -102,65 +205,16 @@ WHERE jobs.id = message.id
     )
 RETURNING
     jobs.id, jobs.gen, jobs.queue_name, jobs.payload::text AS payload, jobs.attempt_count, jobs.max_attempts, jobs.tenant_id,
-    jobs.priority, jobs.created, jobs.crash_count,
+    jobs.crash_count,
     extract(epoch FROM jobs.started - jobs.run_at)::double precision AS waited_seconds,
     extract(epoch FROM jobs.lease_expires - now())::double precision AS lease_seconds,
     job_queues.timeout_seconds;
-
--- name: claim_direct
--- The same without Redis: a worker takes ready jobs straight from here.
-WITH lanes AS (
-    SELECT job_queues.name, job_queues.timeout_seconds
-    FROM unnest(%(queue_names)s::varchar []) AS served (queue_name)
-    INNER JOIN job_queues ON job_queues.name = served.queue_name
-    WHERE job_queues.is_active
-        AND EXISTS (
-            SELECT FROM workers WHERE workers.id = %(worker_id)s AND NOT workers.dead AND workers.lease_expires > now()
-        )
-),
-
-candidates AS MATERIALIZED (
-    SELECT ready.id, ready.priority, ready.created, lanes.timeout_seconds
-    FROM lanes
-    CROSS JOIN LATERAL (
-        SELECT jobs.id, jobs.priority, jobs.created
-        FROM jobs
-        WHERE jobs.queue_name = lanes.name
-            AND jobs.status IN ('queued', 'retry_scheduled')
-            AND jobs.due
-            AND jobs.run_at <= now()
-        ORDER BY jobs.priority, jobs.created, jobs.id
-        LIMIT %(room)s
-        FOR UPDATE SKIP LOCKED
-    ) AS ready
-),
-
-picked AS MATERIALIZED (
-    SELECT id, timeout_seconds FROM candidates ORDER BY priority, created, id LIMIT %(room)s
-)
-
-UPDATE jobs
-SET status = 'running',
-    gen = jobs.gen + 1,
-    started = now(),
-    updated = now(),
-    worker_id = %(worker_id)s,
-    attempt_count = jobs.attempt_count + 1,
-    lease_expires = now() + make_interval(secs => picked.timeout_seconds + %(slack_seconds)s)
-FROM picked
-WHERE jobs.id = picked.id
-RETURNING
-    jobs.id, jobs.gen, jobs.queue_name, jobs.payload::text AS payload, jobs.attempt_count, jobs.max_attempts, jobs.tenant_id,
-    jobs.priority, jobs.created, jobs.crash_count,
-    extract(epoch FROM jobs.started - jobs.run_at)::double precision AS waited_seconds,
-    extract(epoch FROM jobs.lease_expires - now())::double precision AS lease_seconds,
-    picked.timeout_seconds;
 
 -- name: adopt
 -- What the worker had started when the answer got lost with the connection.
 SELECT
     jobs.id, jobs.gen, jobs.queue_name, jobs.payload::text AS payload, jobs.attempt_count, jobs.max_attempts, jobs.tenant_id,
-    jobs.priority, jobs.created, jobs.crash_count,
+    jobs.crash_count,
     extract(epoch FROM jobs.started - jobs.run_at)::double precision AS waited_seconds,
     extract(epoch FROM jobs.lease_expires - now())::double precision AS lease_seconds,
     job_queues.timeout_seconds

@@ -20,6 +20,7 @@ from penguinmails.stack.stores import Stores
 
 redis_server, stores, _ = FIXTURES
 BATCH = 500
+TENANTS = 20
 WORKER = uuid4()
 
 
@@ -33,8 +34,9 @@ def protocol(request: pytest.FixtureRequest, stores: Stores) -> Iterator[Connect
     )
     connection.execute(
         """
-        INSERT INTO jobs (queue_name, status, worker_id, gen, lease_expires, started, run_at, due, attempt_count)
+        INSERT INTO jobs (tenant_id, queue_name, status, worker_id, gen, lease_expires, started, run_at, due, attempt_count)
         SELECT
+            ('00000000-0000-0000-0000-0000000000' || lpad((number %% %(tenants)s)::text, 2, '0'))::uuid,
             %(queue)s,
             status,
             CASE WHEN status = 'running' THEN %(worker)s::uuid END,
@@ -46,6 +48,7 @@ def protocol(request: pytest.FixtureRequest, stores: Stores) -> Iterator[Connect
             CASE WHEN status = 'running' THEN 1 ELSE 0 END
         FROM (
             SELECT
+                number,
                 CASE
                     WHEN number <= 20000 THEN 'migrated_to_redis'
                     WHEN number <= 30000 THEN 'running'
@@ -56,7 +59,7 @@ def protocol(request: pytest.FixtureRequest, stores: Stores) -> Iterator[Connect
             FROM generate_series(1, 50000) AS number
         ) AS made
         """,
-        {"queue": QUEUE, "worker": WORKER},
+        {"queue": QUEUE, "worker": WORKER, "tenants": TENANTS},
     )
     if request.param == "after ANALYZE":
         connection.execute("ANALYZE")
@@ -95,7 +98,6 @@ def _statements(connection: Connection) -> Iterator[tuple[str, str, dict[str, An
     report: dict[str, Any] = {"finals": [False] * BATCH, "delays": [1.0] * BATCH, "errors": ["x"] * BATCH}
     report |= {"crashes": [0] * BATCH, "waits": [0.0] * BATCH}
     lanes = {"queue_names": [QUEUE], "first_priorities": [51], "last_priorities": [150], "rooms": [BATCH]}
-    direct = {"queue_names": [QUEUE], "room": BATCH, "worker_id": WORKER, "slack_seconds": 60}
     yield "start", PROTOCOL["start"], handed_off | {"slack_seconds": 60}, BATCH
     yield "put_back", PROTOCOL["put_back"], handed_off, BATCH
     yield "extend_hand_offs", REAPER["extend_hand_offs"], handed_off | {"hand_off_seconds": 10}, BATCH
@@ -103,9 +105,8 @@ def _statements(connection: Connection) -> Iterator[tuple[str, str, dict[str, An
     yield "release", PROTOCOL["release"], running, BATCH
     yield "owned", PROTOCOL["owned"], running, BATCH
     yield "fail", PROTOCOL["fail"], running | report, BATCH
-    # Reads each row twice: once to choose it, once to change it.
-    yield "claim", PROTOCOL["claim"], lanes | {"hand_off_seconds": 10}, 2 * BATCH
-    yield "claim_direct", PROTOCOL["claim_direct"], direct, 2 * BATCH
+    # Looks at twice as many as it takes, changes those it takes, and finds each tenant by one row.
+    yield "claim", PROTOCOL["claim"], lanes | {"hand_off_seconds": 10, "most": None}, 3 * BATCH + TENANTS
     yield "promote_due", PROTOCOL["promote_due"], {"batch": BATCH}, 0
     yield "overdue_hand_offs", REAPER["overdue_hand_offs"], {"batch": BATCH}, 0
     yield "reclaim", REAPER["reclaim"], {"batch": BATCH, "crash_limit": 5}, 10_000

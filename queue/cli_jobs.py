@@ -1,0 +1,230 @@
+"""Commands of `penguinmails queue` that look at jobs and change them.
+
+Belongs here: their arguments and output. Does not belong here: what they do (operations.py, inspection.py), the commands that
+run processes (cli.py).
+"""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import click
+import orjson
+from rich.table import Table
+
+from penguinmails.queue.errors import PayloadRefused
+from penguinmails.stack.console import console, json_option, print_json
+
+if TYPE_CHECKING:
+    from penguinmails.queue.operations import JobFilter, Order, OrderReport
+
+
+def _filters(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--created-after", type=click.DateTime(), help="Created at or after this time (UTC)."),
+        click.option("--created-before", type=click.DateTime(), help="Created before this time (UTC)."),
+        click.option("--error", help="Last error contains this text."),
+        click.option("--payload", help="Payload contains this JSON object."),
+        click.option("--tenant", "tenant_id", type=click.UUID, help="Of this tenant."),
+        click.option("--status", "statuses", multiple=True, help="Of this status (repeatable)."),
+        click.option("--queue", "queue_name", help="Of this queue."),
+        click.option("--id", "ids", multiple=True, type=click.UUID, help="This job (repeatable)."),
+    ):
+        command = option(command)
+    return command
+
+
+def _orders(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        json_option,
+        click.option("--actor", default=getpass.getuser, help="Who wants it (default: you)."),
+        click.option("--reason", required=True, help="Why; kept in the audit."),
+        click.option("--at-most", default=100, show_default=True, help="Change no more jobs than this."),
+        click.option("--yes", is_flag=True, help="Do it; without this only what would be done is shown."),
+    ):
+        command = option(command)
+    return _filters(command)
+
+
+@click.command("list")
+@_filters
+@click.option("--at-most", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@json_option
+def list_jobs(at_most: int, as_json: bool, **filters: Any) -> None:
+    """List jobs that fit a filter, the oldest first."""
+    from penguinmails.queue.connections import connect
+    from penguinmails.queue.operations import matching
+    from penguinmails.stack.stores import resolve
+
+    with connect(resolve().queue_url) as connection:
+        jobs = matching(connection, _filter(filters), at_most)
+    if as_json:
+        print_json(jobs)
+        return
+    table = Table("job", "queue", "status", "priority", "attempts", "run at (UTC)", "last error")
+    for job in jobs:
+        attempts = f"{job['attempt_count']}/{job['max_attempts']}"
+        when, error = f"{job['run_at']:%m-%d %H:%M:%S}", (job["last_error_message"] or "")[:60]
+        table.add_row(str(job["id"]), job["queue_name"], job["status"], str(job["priority"]), attempts, when, error)
+    console.print(table if jobs else "No job fits.")
+
+
+@click.command()
+@click.argument("job_id", type=click.UUID)
+@json_option
+def show(job_id: UUID, as_json: bool) -> None:
+    """Show one job with its attempts."""
+    from penguinmails.queue.inspection import show as look
+    from penguinmails.stack.stores import resolve
+
+    report = look(resolve(), job_id)
+    if as_json:
+        print_json(report)
+        return
+    for name, value in report.job.items():
+        if value is not None:
+            console.print(f"{name:20} {value}", markup=False)
+    for attempt in report.attempts:
+        seconds = "?" if attempt["seconds"] is None else f"{attempt['seconds']:.3f}"
+        line = f"attempt {attempt['attempt_number']}: {attempt['status']} after {seconds} s  {attempt['log_message'] or ''}"
+        console.print(line, markup=False)
+
+
+@click.command()
+@click.argument("job_id", type=click.UUID)
+@json_option
+def why(job_id: UUID, as_json: bool) -> None:
+    """Say why a job is not running."""
+    from penguinmails.queue.inspection import why as explain
+    from penguinmails.stack.stores import resolve
+
+    explanation = explain(resolve(), job_id)
+    if as_json:
+        print_json(explanation)
+        return
+    console.print(f"{explanation.status}:")
+    for reason in explanation.reasons:
+        console.print(f"  {reason}", markup=False)
+
+
+@click.command()
+@click.option("--stagger-seconds", default=0.0, help="Time between two of them.")
+@_orders
+def replay(stagger_seconds: float, **arguments: Any) -> None:
+    """Let dead letters start over."""
+    from penguinmails.queue.operations import replay as change
+
+    _carry_out(lambda stores, jobs, order: change(stores, jobs, order, stagger_seconds=stagger_seconds), arguments)
+
+
+@click.command()
+@_orders
+def retry(**arguments: Any) -> None:
+    """Let jobs that wait for their next attempt or their time run now."""
+    from penguinmails.queue.operations import retry_now
+
+    _carry_out(retry_now, arguments)
+
+
+@click.command()
+@_orders
+def cancel(**arguments: Any) -> None:
+    """Take live jobs out for good; handlers that run are ended."""
+    from penguinmails.queue.operations import cancel as change
+
+    _carry_out(change, arguments)
+
+
+@click.command()
+@click.argument("queue_name")
+@click.option("--actor", default=getpass.getuser, help="Who wants it (default: you).")
+@click.option("--reason", required=True, help="Why; kept in the audit.")
+@json_option
+def pause(queue_name: str, actor: str, reason: str, as_json: bool) -> None:
+    """Stop a queue: nothing of it starts until it is resumed."""
+    from penguinmails.queue.operations import pause as change
+    from penguinmails.stack.stores import resolve
+
+    _print(change(resolve(), queue_name, actor=actor, reason=reason), as_json=as_json)
+
+
+@click.command()
+@click.argument("queue_name")
+@click.option("--actor", default=getpass.getuser, help="Who wants it (default: you).")
+@click.option("--reason", required=True, help="Why; kept in the audit.")
+@json_option
+def resume(queue_name: str, actor: str, reason: str, as_json: bool) -> None:
+    """Let a paused queue go on."""
+    from penguinmails.queue.operations import resume as change
+    from penguinmails.stack.stores import resolve
+
+    _print(change(resolve(), queue_name, actor=actor, reason=reason), as_json=as_json)
+
+
+@click.command()
+@click.option("--every", "seconds", default=1.0, show_default=True, help="Seconds between two looks.")
+def top(seconds: float) -> None:
+    """Watch the queue until Ctrl-C."""
+    from rich.live import Live
+
+    from penguinmails.queue.probe import probe
+    from penguinmails.queue.views import status_view
+    from penguinmails.stack.stores import resolve
+
+    stores = resolve()
+    with Live(status_view(probe(stores)), console=console, screen=console.is_terminal) as live:
+        while True:
+            time.sleep(seconds)
+            live.update(status_view(probe(stores)))
+
+
+COMMANDS = (list_jobs, show, why, replay, retry, cancel, pause, resume, top)
+
+
+def _carry_out(change: Callable[[Any, JobFilter, Order], OrderReport], arguments: dict[str, Any]) -> None:
+    from penguinmails.queue.operations import Order
+    from penguinmails.stack.stores import resolve
+
+    as_json = arguments.pop("as_json")
+    names = {"actor": "actor", "reason": "reason", "at_most": "at_most"}
+    order = Order(dry_run=not arguments.pop("yes"), **{name: arguments.pop(given) for given, name in names.items()})
+    _print(change(resolve(), _filter(arguments), order), as_json=as_json)
+
+
+def _filter(arguments: dict[str, Any]) -> JobFilter:
+    from penguinmails.queue.operations import JobFilter
+
+    payload = None
+    if arguments["payload"] is not None:
+        try:
+            payload = orjson.loads(arguments["payload"])
+        except orjson.JSONDecodeError:
+            raise PayloadRefused("--payload", "is not JSON", "Give a JSON object.") from None
+    return JobFilter(
+        ids=arguments["ids"] or None,
+        queue_name=arguments["queue_name"],
+        statuses=arguments["statuses"] or None,
+        tenant_id=arguments["tenant_id"],
+        payload=payload,
+        error=arguments["error"],
+        created_before=_utc(arguments["created_before"]),
+        created_after=_utc(arguments["created_after"]),
+    )
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+def _print(report: OrderReport, *, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+    elif report.dry_run:
+        console.print(f"{report.action} would take {report.matched:,} jobs; add --yes to do it.")
+    else:
+        console.print(f"{report.action}: {report.changed:,} jobs changed.")

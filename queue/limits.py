@@ -1,0 +1,42 @@
+"""Rate limits of tenants: how fast their jobs may start on a queue.
+
+Belongs here: setting and removing them. Does not belong here: keeping to them (the statement `claim`, sql/protocol.sql).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+from penguinmails.queue.connections import connect
+from penguinmails.queue.errors import JobRefused, UnknownQueue
+from penguinmails.stack.sql import Queries
+from penguinmails.stack.stores import Stores
+
+QUERIES = Queries(Path(__file__).parent / "sql" / "limits.sql")
+
+
+def set_limit(stores: Stores, queue_name: str, tenant_id: UUID, *, jobs_per_second: float, burst: int = 1) -> None:
+    """Limits a tenant's jobs on a queue.
+
+    Args:
+        jobs_per_second: starts allowed in the long run.
+        burst: starts allowed at once after a quiet time.
+
+    Raises:
+        UnknownQueue: there is no such queue.
+        JobRefused: the rate or the burst is out of range.
+    """
+    if not jobs_per_second > 0 or burst < 1:
+        raise JobRefused("rate limit", "is not positive", "Use more than 0 jobs a second and a burst of at least 1.")
+    values = {"queue_name": queue_name, "tenant_id": tenant_id, "jobs_per_second": jobs_per_second, "burst": burst}
+    with connect(stores.queue_url) as connection:
+        if connection.execute(QUERIES["set_limit"], values).fetchone() is None:
+            raise UnknownQueue(f"queue {queue_name[:100]!r}", "is not in job_queues", "Correct the name.")
+
+
+def remove_limit(stores: Stores, queue_name: str, tenant_id: UUID) -> bool:
+    """Takes a limit away; returns whether there was one."""
+    with connect(stores.queue_url) as connection:
+        values = {"queue_name": queue_name, "tenant_id": tenant_id}
+        return connection.execute(QUERIES["remove_limit"], values).rowcount > 0
