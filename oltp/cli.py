@@ -138,3 +138,27 @@ def partitions(*, make: bool, as_json: bool) -> None:
     for partition in found:
         table.add_row(partition.table_name, partition.partition_name, size(partition.size_bytes))
     console.print(table)
+
+
+@oltp.command()
+@click.option("--apply", "carry_out", is_flag=True, help="Take the months out; without it nothing is changed.")
+@click.option(
+    "--extracted", metavar="SNAPSHOT", help="Snapshot of the last extraction for the marts; without it nothing goes."
+)
+@json_option
+def retention(*, carry_out: bool, extracted: str | None, as_json: bool) -> None:
+    """Show months that are older than their policy and what keeps them; take them out with --apply."""
+    from penguinmails.oltp import retention as policies
+    from penguinmails.oltp.clock import utc_now
+    from penguinmails.oltp.connections import connect
+
+    with connect(resolve().oltp_url) as connection:
+        work = policies.apply if carry_out else policies.plan
+        steps = work(connection, now=utc_now(), extracted=extracted)
+    if as_json:
+        print_json({"applied": carry_out, "steps": steps})
+        return
+    table = Table("table", "month", "size", "kept because" if carry_out else "would be kept because")
+    for step in steps:
+        table.add_row(step.table, f"{step.month:%Y-%m}", size(step.size_bytes), step.blocked_by or "-")
+    console.print(table if steps else "No month is older than its policy.")
