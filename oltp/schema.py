@@ -52,7 +52,9 @@ def migrate(stores: Stores, *, clock: Clock = utc_now) -> list[str]:
 def migrate_database(url: SecretStr, *, clock: Clock = utc_now) -> list[str]:
     """Does what migrate() does, without the application's login."""
     applied = migrations.migrate(url, MIGRATIONS)
-    with connect(url, Role.OWNER) as connection:
+    # One at a time: the locks that comments take on all tables and those of a new partition would cross.
+    with connect(url, Role.OWNER) as connection, connection.transaction():
+        connection.execute(_QUERIES["one_at_a_time"])
         _write_comments(connection)
         ensure_partitions(connection, now=clock())
     return applied

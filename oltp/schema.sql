@@ -1,5 +1,9 @@
 -- Questions about the live schema, compared with the declarations in tables.py.
 
+-- name: one_at_a_time
+-- Released at the end of the transaction.
+SELECT pg_advisory_xact_lock(hashtextextended('penguinmails.oltp.schema', 0));
+
 -- name: live_columns
 -- Every column of every table, partitions left out.
 SELECT
