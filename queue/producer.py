@@ -27,7 +27,7 @@ from penguinmails.stack.sql import Queries
 
 QUERIES = Queries(Path(__file__).parent / "sql" / "producer.sql")
 MAX_DEDUPE_KEY_CHARACTERS = 200
-_BULK_BATCH = 5_000
+BULK_BATCH = 5_000
 _MOST_ATTEMPTS = 100
 
 
@@ -114,9 +114,9 @@ def enqueue_many(
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(QUERIES["make_bulk_table"])
         defaults = {row[0]: (row[1], row[2]) for row in cursor.execute(QUERIES["queue_defaults"])}
-        while batch := list(islice(rest, _BULK_BATCH)):
+        while batch := list(islice(rest, BULK_BATCH)):
             with cursor.copy(QUERIES["copy_bulk"]) as copy:
-                for row in _bulk_rows(batch, defaults):
+                for row in bulk_rows(batch, defaults):
                     copy.write_row(row)
             cursor.execute(QUERIES["insert_bulk"])
             new += cursor.rowcount
@@ -158,7 +158,8 @@ def new_job_id() -> UUID:
     return UUID(int=uuid_utils.uuid7().int)
 
 
-def _bulk_rows(jobs: list[NewJob], defaults: Mapping[str, tuple[int, int]]) -> Iterator[tuple[Any, ...]]:
+def bulk_rows(jobs: list[NewJob], defaults: Mapping[str, tuple[int, int]]) -> Iterator[tuple[Any, ...]]:
+    """Yields the checked rows of the bulk table; `defaults` are priority and attempts of each queue."""
     for job in jobs:
         _check(job)
         if job.queue_name not in defaults:
