@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 
 from penguinmails.olap.build import SQL, Build, set_position
 from penguinmails.olap.declarations import Mart
 from penguinmails.olap.facts import FACTS
 from penguinmails.olap.landing import LandedSource, Manifest
-from penguinmails.olap.sources import SOURCES, ReadMode, Source
+from penguinmails.olap.sources import EMAIL_EVENTS, EMAIL_MESSAGES, SOURCES, ReadMode, Source
 from penguinmails.stack.sql import Queries, read_sql
 
 _APPLY = Queries(SQL / "build" / "apply.sql")
@@ -26,7 +27,7 @@ _RECOMPUTE = Queries(SQL / "build" / "recompute.sql")
 
 
 def apply_batch(build: Build, manifest: Manifest, files: Mapping[str, Sequence[Path]]) -> int:
-    """Brings a batch into the build and returns how many events and messages of it were news.
+    """Brings a batch into the build and returns how many rows of the logs and of messages were news.
 
     Args:
         manifest: of the batch that follows the build's position.
@@ -80,13 +81,20 @@ def _begin_anew(
 def _apply_changes(
     cursor: duckdb.DuckDBPyConnection, followed: Sequence[Source], files: Mapping[str, Sequence[Path]]
 ) -> int:
-    news = sum(_bring_changes(cursor, source, files.get(source.table, ())) for source in followed)
-    if news == 0:
-        return 0
-    cursor.execute(_APPLY["touched_messages"])
-    cursor.execute(_APPLY["remember_touched_days"])
-    for source in followed:
-        _put_changes(cursor, source)
+    news = {source: _bring_changes(cursor, source, files.get(source.table, ())) for source in followed}
+    facts_change = news[EMAIL_EVENTS] + news[EMAIL_MESSAGES] > 0
+    if facts_change:
+        cursor.execute(_APPLY["touched_messages"])
+        cursor.execute(_APPLY["remember_touched_days"])
+    for source, rows in news.items():
+        if rows:
+            _put_changes(cursor, source)
+    if facts_change:
+        _apply_differences(cursor)
+    return sum(news.values())
+
+
+def _apply_differences(cursor: duckdb.DuckDBPyConnection) -> None:
     cursor.execute(_APPLY["touched_events_in_scope"])
     cursor.execute(_APPLY["touched_messages_in_scope"])
     cursor.execute(_APPLY["examined_events"].format(select=_select("examined_events")))
@@ -98,7 +106,6 @@ def _apply_changes(
     cursor.execute(_APPLY["first_touches"].format(select=_select("first_touches")))
     for fact in FACTS:
         _apply_difference(cursor, fact)
-    return news
 
 
 def _apply_difference(cursor: duckdb.DuckDBPyConnection, fact: Mart) -> None:
@@ -132,12 +139,14 @@ def _recompute(cursor: duckdb.DuckDBPyConnection) -> None:
 def _replace(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> None:
     cursor.execute(_RECOMPUTE["empty"].format(table=source.table))
     if files:
-        cursor.execute(_APPLY["replace_whole"].format(**_names(source)), {"files": [str(path) for path in files]})
+        names = _names(source) | {"typed_columns": _typed_columns(source, files)}
+        cursor.execute(_APPLY["replace_whole"].format(**names), {"files": [str(path) for path in files]})
 
 
 def _bring_changes(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> int:
     names = _names(source)
     if files:
+        names["typed_columns"] = _typed_columns(source, files)
         cursor.execute(_APPLY["changed"].format(**names), {"files": [str(path) for path in files]})
     else:
         cursor.execute(_APPLY["nothing_changed"].format(**names))
@@ -157,12 +166,18 @@ def _names(source: Source) -> dict[str, str]:
         "table": source.table,
         "changed": changed,
         "columns": ", ".join(column.name for column in source.columns),
-        "typed_columns": ", ".join(
-            f"CAST({column.name} AS {column.type}) AS {column.name}" for column in source.columns
-        ),
         "key": ", ".join(source.key),
         "same_key": " AND ".join(f"{source.table}.{name} = {changed}.{name}" for name in source.key),
     }
+
+
+def _typed_columns(source: Source, files: Sequence[Path]) -> str:
+    """Returns the declared columns as they are read from files; a column that was declared later is empty there."""
+    there = set(pq.read_schema(files[0]).names)
+    return ", ".join(
+        f"CAST({column.name if column.name in there else 'NULL'} AS {column.type}) AS {column.name}"
+        for column in source.columns
+    )
 
 
 def _is_whole(manifest: Manifest, source: Source) -> bool:

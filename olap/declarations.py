@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from penguinmails.stack.sql import read_sql
+
 _SQL = Path(__file__).parent / "sql"
 
 
@@ -64,6 +66,7 @@ class Mart:
         key: columns that identify a row.
         columns: all of them, in order.
         depends_on: facts, marts and source tables it is made from.
+        select: its SELECT where that is made from declarations; otherwise it is in a file of its own.
     """
 
     name: str
@@ -73,10 +76,16 @@ class Mart:
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     depends_on: tuple[str, ...]
+    select: str = ""
+
+    @property
+    def sql(self) -> str:
+        """The one SELECT that makes it, in DuckDB's dialect."""
+        return self.select or read_sql(self.sql_path).strip()
 
     @property
     def sql_path(self) -> Path:
-        """The `.sql` file with the one SELECT that makes it."""
+        """The `.sql` file of that SELECT."""
         return _SQL / ("facts" if self.kind is Kind.FACT else "marts") / f"{self.name}.sql"
 
     @property

@@ -90,7 +90,8 @@ class Extraction:
         Args:
             changes: only rows that the snapshot given to `compare_with` did not see; ignored for tables read whole.
         """
-        with _typed_errors():
+        with _typed_errors(f"table {source.table} of the operational database"):
+            self._cursor.execute(_QUERIES["become"].format(role=source.role))
             self._cursor.execute(_statement(source, changes=changes))
             for batch in self._cursor.fetch_record_batch():
                 yield _as_declared(batch, source)
@@ -106,8 +107,9 @@ def open_extraction(url: SecretStr) -> Iterator[Extraction]:
     """
     with _typed_errors(), adbc_driver_postgresql.dbapi.connect(url.get_secret_value(), autocommit=False) as connection:
         with connection.cursor() as cursor:
-            for name in ("begin", "become_reader", "no_statement_timeout"):
-                cursor.execute(_QUERIES[name])
+            cursor.execute(_QUERIES["begin"])
+            cursor.execute(_QUERIES["become"].format(role="pm_reader"))
+            cursor.execute(_QUERIES["no_statement_timeout"])
             cursor.execute(_QUERIES["exclusive"])
             if not cursor.fetchone()[0]:
                 raise BuildBusy("the marts", "are being extracted on another machine", "Wait for it, then run again.")
@@ -145,14 +147,14 @@ def _as_declared(batch: pa.RecordBatch, source: Source) -> pa.RecordBatch:
 
 
 @contextmanager
-def _typed_errors() -> Iterator[None]:
+def _typed_errors(thing: str = "the operational database") -> Iterator[None]:
     try:
         yield
     except adbc_driver_manager.Error as error:
         # The driver's text may hold the address or a row; the state says what people need.
         state = f"SQLSTATE {error.sqlstate}" if error.sqlstate else error.status_code.name
         raise SourceUnavailable(
-            "the operational database",
+            thing,
             f"cannot be read ({state})",
             "Run 'penguinmails doctor', then run again; nothing was changed.",
         ) from None

@@ -1,45 +1,29 @@
-"""Every mart that is published, declared once.
+"""Every mart that is published, in the order in which marts can be made.
 
-DDL, comments in the published file, docs, Dagster's metadata and contract checks come from here; the SELECTs are in
-sql/marts/ (and sql/facts/ for facts). Does not belong here: how they are made or published.
+DDL, comments in the published file, docs, Dagster's metadata and contract checks come from these declarations; the SELECTs
+are in sql/facts/, sql/marts/ and rates.py. Does not belong here: how marts are made or published.
 """
 
 from __future__ import annotations
 
-from penguinmails.olap.declarations import Column, Kind, Mart
-from penguinmails.olap.facts import FACTS, TENANT
-from penguinmails.olap.measures import MEASURE_COLUMNS
+from pathlib import Path
 
-UPDATED = Column(
-    "updated", "TIMESTAMP", "UTC time up to which the row is complete.", source="moment the last batch was read at"
-)
+from penguinmails.olap.declarations import Mart
+from penguinmails.olap.facts import FACTS
+from penguinmails.olap.marts_business import BUSINESS
+from penguinmails.olap.marts_mail import ANALYTICS, DAILY
+from penguinmails.olap.rates import RATES
+from penguinmails.stack.sql import read_sql
 
-CAMPAIGN_ANALYTICS = Mart(
-    name="campaign_analytics",
-    kind=Kind.TABLE,
-    grain="tenant x campaign",
-    description="What every campaign has done so far.",
-    key=("tenant_id", "campaign_id"),
-    columns=(
-        TENANT,
-        Column("campaign_id", "UUID", "Campaign.", source="campaigns.id"),
-        Column("company_id", "UUID", "Workspace that runs the campaign.", source="campaigns.company_id"),
-        Column("status", "VARCHAR", "draft, scheduled, sending, completed or paused.", source="campaigns.status"),
-        *MEASURE_COLUMNS,
-        Column(
-            "completed_leads",
-            "BIGINT",
-            "Leads for whom the campaign is over.",
-            "leads",
-            "leads who replied, bounced, unsubscribed or complained, or who were sent the last active e-mail step",
-        ),
-        UPDATED,
-    ),
-    depends_on=("email_daily", "lead_daily", "campaigns", "campaign_sequence_steps"),
-)
+MARTS: tuple[Mart, ...] = (*FACTS, *ANALYTICS, *BUSINESS, *DAILY, *RATES)
 
-MARTS: tuple[Mart, ...] = (*FACTS, CAMPAIGN_ANALYTICS)
-"""In the order in which they can be made."""
+RELATIONS = ("billing_periods", "mailbox_health")
+"""What several marts are made from and nobody is given; in sql/relations/."""
+
+
+def relation_sql(name: str) -> str:
+    """Returns the SELECT of one of RELATIONS."""
+    return read_sql(Path(__file__).parent / "sql" / "relations" / f"{name}.sql").strip()
 
 
 def mart(name: str) -> Mart:

@@ -20,10 +20,11 @@ from penguinmails.olap.build import SQL, Build, open_build
 from penguinmails.olap.declarations import Column, Kind, Mart
 from penguinmails.olap.errors import NothingPublished, ReconciliationFailed
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
-from penguinmails.olap.marts import MARTS
+from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
+from penguinmails.olap.metrics import METRICS, Metric
 from penguinmails.olap.reading import published_path
 from penguinmails.olap.reconcile import reconcile_build, require_agreement
-from penguinmails.stack.sql import Queries, read_sql
+from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
 
 KEPT_SNAPSHOTS = 10
@@ -134,37 +135,56 @@ def write_marts(build: Build, path: Path, *, number: int, published_at: datetime
             moment = published_at.astimezone(UTC).replace(tzinfo=None)
             cursor.execute(_PUBLISH["fill_meta"], {"number": number, "published_at": moment})
             cursor.execute(_PUBLISH["mart_table"])
+            for name in RELATIONS:
+                cursor.execute(_PUBLISH["mart"].format(name=name, select=relation_sql(name)))
             rows = sum(_write_mart(cursor, mart) for mart in MARTS)
             cursor.execute(_PUBLISH["quarantine_table"])
             cursor.execute(_PUBLISH["fill_quarantine"])
+            cursor.execute(_PUBLISH["metric_table"])
+            cursor.executemany(_PUBLISH["fill_metrics"], [_described_metric(metric) for metric in METRICS])
             cursor.execute(_PUBLISH["freshness_view"])
             cursor.execute("COMMIT")
+        except BaseException:
+            cursor.execute("ROLLBACK")
+            raise
         finally:
             cursor.execute(_PUBLISH["detach"])
     return rows
 
 
 def _write_mart(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> int:
-    if mart.kind is Kind.TABLE:
-        cursor.execute(_PUBLISH["mart"].format(name=mart.name, select=read_sql(mart.sql_path).strip()))
-    key = ", ".join(mart.key)
-    names = ", ".join(mart.column_names)
-    columns = ", ".join(f"{column.name} {column.type}{_not_null(column)}" for column in mart.columns)
-    try:
-        cursor.execute(_PUBLISH["create_table"].format(name=mart.name, columns=columns))
-        cursor.execute(_PUBLISH["fill"].format(name=mart.name, names=names, key=key))
-        duplicates = _one(cursor, _PUBLISH["duplicate_keys"].format(name=mart.name, key=key))
-    except duckdb.ConstraintException as error:
-        raise _broken(mart, "has an empty value in a column that must have one") from error
-    if duplicates:
-        raise _broken(mart, f"has {duplicates} keys more than once")
-    cursor.execute(_PUBLISH["comment_on_table"].format(name=mart.name, comment=_literal(_described(mart))))
+    if mart.kind is Kind.VIEW:
+        cursor.execute(_PUBLISH["create_view"].format(name=mart.name, select=mart.sql))
+    else:
+        _write_table(cursor, mart)
+    object_type = "VIEW" if mart.kind is Kind.VIEW else "TABLE"
+    cursor.execute(_PUBLISH["comment"].format(type=object_type, name=mart.name, comment=_literal(_described(mart))))
     for column in mart.columns:
         comment = _literal(column.comment)
         cursor.execute(_PUBLISH["comment_on_column"].format(name=mart.name, column=column.name, comment=comment))
     described = {"mart": mart.name, "grain": mart.grain, "description": mart.description}
     cursor.execute(_PUBLISH["fill_mart"].format(name=mart.name), described)
-    return _one(cursor, f"SELECT COUNT(*) FROM published.{mart.name}")  # noqa: S608 - a declared name
+    return 0 if mart.kind is Kind.VIEW else _one(cursor, _PUBLISH["count"].format(name=mart.name))
+
+
+def _write_table(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> None:
+    if mart.kind is Kind.TABLE:
+        cursor.execute(_PUBLISH["mart"].format(name=mart.name, select=mart.sql))
+    key = ", ".join(mart.key)
+    columns = ", ".join(f"{column.name} {column.type}{_not_null(column)}" for column in mart.columns)
+    cursor.execute(_PUBLISH["create_table"].format(name=mart.name, columns=columns))
+    try:
+        names = ", ".join(mart.column_names)
+        cursor.execute(_PUBLISH["fill"].format(name=mart.name, names=names, key=key))
+    except duckdb.ConstraintException as error:
+        raise _broken(mart, "has an empty value in a column that must have one") from error
+    duplicates = _one(cursor, _PUBLISH["duplicate_keys"].format(name=mart.name, key=key))
+    if duplicates:
+        raise _broken(mart, f"has {duplicates} keys more than once")
+
+
+def _described_metric(metric: Metric) -> list[str]:
+    return [metric.name, metric.formula, metric.numerator, metric.denominator, metric.unit, metric.description]
 
 
 def _described(mart: Mart) -> str:

@@ -213,11 +213,14 @@ def _extract_source(
     last: Manifest | None,
     progress: Callable[[int], None],
 ) -> LandedSource | None:
-    """Returns what was written of a table, None when it did not change since the last batch."""
+    """Returns what was written of a table, None when it did not change since the last batch.
+
+    When other columns are declared than the last batch was read with, everything is read again; a table that is followed
+    by its changes keeps the rows that the operational database has dropped since.
+    """
     known = last is not None and last.fingerprints.get(source.table) == source.fingerprint
-    whole = source.mode is ReadMode.WHOLE or not known
-    rows = extraction.batches(source, changes=not whole)
-    landed = landing.write(source, batch, rows, whole=whole, progress=progress)
+    whole = source.mode is ReadMode.WHOLE or last is None
+    landed = landing.write(source, batch, extraction.batches(source, changes=known), whole=whole, progress=progress)
     if not whole:
         return landed if landed.rows else None
     unchanged = known and last is not None and last.contents.get(source.table) == landed.content

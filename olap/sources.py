@@ -66,12 +66,21 @@ class SourceColumn:
 
 @dataclass(frozen=True)
 class Source:
-    """One table of the operational database."""
+    """One table of the operational database.
+
+    Args:
+        table: its name.
+        mode: how changes are found.
+        key: columns, as named here, that identify a row.
+        columns: what is read.
+        role: PostgreSQL role it is read as.
+    """
 
     table: str
     mode: ReadMode
     key: tuple[str, ...]
     columns: tuple[SourceColumn, ...]
+    role: LiteralString = "pm_reader"
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -146,12 +155,140 @@ CAMPAIGN_SEQUENCE_STEPS = Source(
     (
         SourceColumn("tenant_id", ColumnType.UUID),
         SourceColumn("campaign_sequence_step_id", ColumnType.UUID, "id"),
-        SourceColumn("campaign_id", ColumnType.UUID),
+        *_columns(ColumnType.UUID, "campaign_id", "email_account_id"),
         SourceColumn("step_order", ColumnType.INTEGER),
         SourceColumn("step_type", ColumnType.TEXT),
         SourceColumn("is_active", ColumnType.BOOLEAN),
     ),
 )
 
-SOURCES: tuple[Source, ...] = (EMAIL_MESSAGES, EMAIL_EVENTS, CAMPAIGNS, CAMPAIGN_SEQUENCE_STEPS)
+
+def _whole(
+    table: str,
+    key: tuple[str, ...],
+    *columns: SourceColumn | tuple[SourceColumn, ...],
+    role: LiteralString = "pm_reader",
+) -> Source:
+    flat: list[SourceColumn] = []
+    for column in columns:
+        flat.extend(column if isinstance(column, tuple) else (column,))
+    return Source(table, ReadMode.WHOLE, key, tuple(flat), role)
+
+
+_TENANT = SourceColumn("tenant_id", ColumnType.UUID)
+
+TENANTS = _whole("tenants", ("tenant_id",), SourceColumn("tenant_id", ColumnType.UUID, "id"))
+
+DOMAINS = _whole(
+    "domains",
+    ("tenant_id", "domain_id"),
+    _TENANT,
+    SourceColumn("domain_id", ColumnType.UUID, "id"),
+    SourceColumn("company_id", ColumnType.UUID),
+)
+
+EMAIL_ACCOUNTS = _whole(
+    "email_accounts",
+    ("tenant_id", "email_account_id"),
+    _TENANT,
+    SourceColumn("email_account_id", ColumnType.UUID, "id"),
+    SourceColumn("domain_id", ColumnType.UUID),
+)
+
+LEADS = _whole(
+    "leads",
+    ("tenant_id", "lead_id"),
+    _TENANT,
+    SourceColumn("lead_id", ColumnType.UUID, "id"),
+    SourceColumn("status", ColumnType.TEXT),
+)
+
+PLANS = _whole(
+    "plans",
+    ("plan_id",),
+    SourceColumn("plan_id", ColumnType.UUID, "id"),
+    SourceColumn("price_monthly", ColumnType.INTEGER),
+)
+
+SUBSCRIPTIONS = _whole(
+    "subscriptions",
+    ("tenant_id", "subscription_id"),
+    _TENANT,
+    SourceColumn("subscription_id", ColumnType.UUID, "id"),
+    SourceColumn("plan_id", ColumnType.UUID),
+    SourceColumn("status", ColumnType.TEXT),
+    _columns(ColumnType.TIMESTAMP, "current_period_start", "current_period_end"),
+)
+
+PAYMENTS = _whole(
+    "payments",
+    ("tenant_id", "payment_id"),
+    _TENANT,
+    SourceColumn("payment_id", ColumnType.UUID, "id"),
+    SourceColumn("subscription_id", ColumnType.UUID),
+    _columns(ColumnType.TIMESTAMP, "billing_period_start", "billing_period_end"),
+)
+
+# Infrastructure is no tenant's: only the back office's role reads it across the platform.
+VPS_INSTANCES = _whole(
+    "vps_instances",
+    ("vps_instance_id",),
+    SourceColumn("vps_instance_id", ColumnType.UUID, "id"),
+    SourceColumn("approximate_cost", ColumnType.DECIMAL, "approximate_cost::double precision"),
+    role="pm_staff",
+)
+
+SMTP_IP_ADDRESSES = _whole(
+    "smtp_ip_addresses",
+    ("smtp_ip_address_id",),
+    SourceColumn("smtp_ip_address_id", ColumnType.UUID, "id"),
+    SourceColumn("vps_instance_id", ColumnType.UUID),
+    SourceColumn("approximate_cost", ColumnType.DECIMAL, "approximate_cost::double precision"),
+    role="pm_staff",
+)
+
+DOMAIN_IP_ASSIGNMENTS = _whole(
+    "domain_ip_assignments",
+    ("tenant_id", "assignment_id"),
+    _TENANT,
+    SourceColumn("assignment_id", ColumnType.UUID, "id"),
+    _columns(ColumnType.UUID, "domain_id", "smtp_ip_address_id"),
+    SourceColumn("status", ColumnType.TEXT),
+)
+
+ADMIN_AUDIT_EVENTS = Source(
+    "admin_audit_events",
+    ReadMode.CHANGES,
+    ("tenant_id", "audit_event_id"),
+    (
+        _TENANT,
+        SourceColumn("audit_event_id", ColumnType.UUID, "id"),
+        SourceColumn("actor_user_id", ColumnType.UUID),
+        *_columns(ColumnType.TEXT, "action", "resource_type", "resource_id", "notes"),
+        SourceColumn("old_values", ColumnType.TEXT, "old_values::text"),
+        SourceColumn("new_values", ColumnType.TEXT, "new_values::text"),
+        SourceColumn("metadata", ColumnType.TEXT, "metadata::text"),
+        SourceColumn("ip_address", ColumnType.TEXT, "host(ip_address)"),
+        *_columns(ColumnType.TEXT, "user_agent", "data_classification", "retention_category"),
+        SourceColumn("occurred_at", ColumnType.TIMESTAMP),
+    ),
+)
+
+SOURCES: tuple[Source, ...] = (
+    EMAIL_MESSAGES,
+    EMAIL_EVENTS,
+    ADMIN_AUDIT_EVENTS,
+    CAMPAIGNS,
+    CAMPAIGN_SEQUENCE_STEPS,
+    TENANTS,
+    DOMAINS,
+    EMAIL_ACCOUNTS,
+    LEADS,
+    PLANS,
+    SUBSCRIPTIONS,
+    PAYMENTS,
+    VPS_INSTANCES,
+    SMTP_IP_ADDRESSES,
+    DOMAIN_IP_ASSIGNMENTS,
+)
 """In the order they are read; all of them in one snapshot."""

@@ -17,6 +17,9 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from penguinmails.olap.landing import ROOT
+from penguinmails.olap.marts import MARTS
+from penguinmails.olap.reading import open_marts
+from penguinmails.olap.verifying import verify
 from penguinmails.oltp.schema import migrate_database
 from penguinmails.stack.object_store import Bucket
 from penguinmails.stack.sql import Queries
@@ -104,6 +107,7 @@ class World:
                             step_order=order,
                             step_type="email",
                             template_id=template,
+                            email_account_id=named(f"{tenant}.{self.mailboxes[0]}"),
                         )
 
     def message(
@@ -192,10 +196,24 @@ def empty_landing(stores: Stores) -> None:
     bucket.delete([entry.key for entry in bucket.list(ROOT)])
 
 
-def postgresql_answer(world: World, question: str) -> set[tuple[Any, ...]]:
-    """Returns PostgreSQL's own answer to a question of olap_oracle.sql."""
-    with psycopg.connect(world.url.get_secret_value(), options="-c role=pm_reader -c timezone=UTC") as connection:
-        return {tuple(row) for row in connection.execute(ORACLE[question])}
+def postgresql_answers(world: World, *questions: str) -> list[set[tuple[Any, ...]]]:
+    """Returns PostgreSQL's own answers to questions of olap_oracle.sql."""
+    with psycopg.connect(world.url.get_secret_value(), options="-c timezone=UTC") as connection:
+        for view in ("firsts", "sent", "periods", "newest", "health", "costs"):
+            connection.execute(ORACLE[view])
+        return [{tuple(row) for row in connection.execute(ORACLE[question])} for question in questions]
+
+
+def assert_marts_are_exact(stores: Stores, world: World) -> None:
+    """Every mart as published equals PostgreSQL's own answer and a recomputation, and no row stands there twice."""
+    answers = postgresql_answers(world, *(mart.name for mart in MARTS))
+    with open_marts(stores) as connection:
+        for mart, answer in zip(MARTS, answers, strict=True):
+            names = ", ".join(name for name in mart.column_names if name != "updated")
+            found = connection.execute(f"SELECT {names} FROM {mart.name}").fetchall()
+            assert set(found) == answer, mart.name
+            assert len(set(found)) == len(found), mart.name
+    assert all(table.missing == table.unexpected == 0 for table in verify(stores))
 
 
 @pytest.fixture(scope="session", name="oltp_template")

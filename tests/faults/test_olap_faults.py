@@ -13,8 +13,8 @@ from types import FrameType
 import pytest
 from olap_support import (  # noqa: F401 - fixtures
     World,
+    assert_marts_are_exact,
     oltp_template_fixture,
-    postgresql_answer,
     stores_fixture,
     world_fixture,
 )
@@ -23,7 +23,6 @@ from penguinmails.olap.marts import MARTS
 from penguinmails.olap.publishing import publish
 from penguinmails.olap.reading import open_marts
 from penguinmails.olap.roll_up import roll_up
-from penguinmails.olap.verifying import verify
 from penguinmails.stack.stores import Stores
 
 KILLS = 7
@@ -73,12 +72,7 @@ def test_killed_anywhere_the_next_run_ends_in_the_same_state(stores: Stores, wor
             assert connection.execute("SELECT COUNT(*) FROM marts_freshness").fetchone() == (len(MARTS),)
     roll_up(stores)
     publish(stores)
-    with open_marts(stores) as connection:
-        for mart in MARTS:
-            names = ", ".join(name for name in mart.column_names if name != "updated")
-            found = set(connection.execute(f"SELECT {names} FROM {mart.name}").fetchall())
-            assert found == postgresql_answer(world, mart.name), mart.name
-    assert all(found.missing == found.unexpected == 0 for found in verify(stores))
+    assert_marts_are_exact(stores, world)
     leftovers = [path.name for path in (stores.marts_folder / "snapshots").iterdir() if "unfinished" in path.name]
     assert leftovers == []
 

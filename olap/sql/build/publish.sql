@@ -17,8 +17,11 @@ CREATE TABLE published.{name} ({columns});
 -- In the order of the key: readers that ask for one tenant or one day read little.
 INSERT INTO published.{name} SELECT {names} FROM {name} ORDER BY {key};
 
--- name: comment_on_table
-COMMENT ON TABLE published.{name} IS {comment};
+-- name: create_view
+CREATE VIEW published.{name} AS {select};
+
+-- name: comment
+COMMENT ON {type} published.{name} IS {comment};
 
 -- name: comment_on_column
 COMMENT ON COLUMN published.{name}.{column} IS {comment};
@@ -53,6 +56,23 @@ CREATE TABLE published._marts (
 -- name: fill_mart
 INSERT INTO published._marts
 SELECT $mart, $grain, $description, COUNT(*), COALESCE(BIT_XOR(HASH(mart)), 0) FROM published.{name} AS mart;
+
+-- name: count
+SELECT COUNT(*) FROM published.{name};
+
+-- name: metric_table
+-- The semantic layer: what each rate means.
+CREATE TABLE published.metrics (
+    metric VARCHAR NOT NULL,
+    formula VARCHAR NOT NULL,
+    numerator VARCHAR NOT NULL,
+    denominator VARCHAR NOT NULL,
+    unit VARCHAR NOT NULL,
+    description VARCHAR NOT NULL
+);
+
+-- name: fill_metrics
+INSERT INTO published.metrics VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: quarantine_table
 CREATE TABLE published.quarantine_summary (

@@ -3,14 +3,14 @@ WITH counts AS (
     SELECT
         tenant_id,
         campaign_id,
-        SUM(sent) AS sent,
-        SUM(delivered) AS delivered,
-        SUM(opened_tracked) AS opened_tracked,
-        SUM(clicked_tracked) AS clicked_tracked,
-        SUM(replied) AS replied,
-        SUM(bounced) AS bounced,
-        SUM(unsubscribed) AS unsubscribed,
-        SUM(spam_complaints) AS spam_complaints
+        CAST(SUM(sent) AS BIGINT) AS sent,
+        CAST(SUM(delivered) AS BIGINT) AS delivered,
+        CAST(SUM(opened_tracked) AS BIGINT) AS opened_tracked,
+        CAST(SUM(clicked_tracked) AS BIGINT) AS clicked_tracked,
+        CAST(SUM(replied) AS BIGINT) AS replied,
+        CAST(SUM(bounced) AS BIGINT) AS bounced,
+        CAST(SUM(unsubscribed) AS BIGINT) AS unsubscribed,
+        CAST(SUM(spam_complaints) AS BIGINT) AS spam_complaints
     FROM email_daily
     WHERE campaign_id IS NOT NULL AND direction = 'outbound' AND message_type <> 'warmup'
     GROUP BY tenant_id, campaign_id
@@ -68,6 +68,7 @@ SELECT
     COALESCE(counts.unsubscribed, 0) AS unsubscribed,
     COALESCE(counts.spam_complaints, 0) AS spam_complaints,
     COALESCE(completed.completed_leads, 0) AS completed_leads,
+    billing.billing_id,
     position.as_of AS updated
 FROM campaigns AS campaign
 CROSS JOIN position
@@ -75,3 +76,5 @@ LEFT JOIN counts
     ON campaign.tenant_id = counts.tenant_id AND campaign.campaign_id = counts.campaign_id
 LEFT JOIN completed
     ON campaign.tenant_id = completed.tenant_id AND campaign.campaign_id = completed.campaign_id
+LEFT JOIN billing_periods AS billing
+    ON campaign.tenant_id = billing.tenant_id AND billing.is_newest

@@ -4,9 +4,9 @@
 -- First statement of the transaction.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
--- name: become_reader
--- Reads across tenants and can do nothing else.
-SET LOCAL ROLE pm_reader;
+-- name: become
+-- A role that reads across tenants and can do nothing else (sources.py says which).
+SET LOCAL ROLE {role};
 
 -- name: no_statement_timeout
 -- A first read of everything may take longer than what suits the application.
