@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -98,7 +99,7 @@ def _write_json(answer: pa.RecordBatchReader, file: BinaryIO) -> int:
     file.write(b"[")
     for row in _rows(answer):
         file.write(b",\n " if rows else b"\n ")
-        file.write(orjson.dumps(row, default=str, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z))
+        file.write(orjson.dumps(row, default=_plain, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z))
         rows += 1
     file.write(b"\n]\n")
     return rows
@@ -119,3 +120,10 @@ _WRITERS = {"csv": _write_csv, "json": _write_json, "parquet": _write_parquet}
 def _rows(answer: pa.RecordBatchReader) -> Iterator[dict[str, Any]]:
     for batch in answer:
         yield from batch.to_pylist()
+
+
+def _plain(value: object) -> object:
+    """JSON knows one kind of number; DuckDB's sums of integers arrive as decimals."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value)

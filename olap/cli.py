@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import click
 from rich.table import Table
@@ -159,6 +160,68 @@ def verify(as_json: bool) -> None:
         raise ReconciliationFailed(
             ", ".join(wrong), "differ from what the landing zone gives", "Run 'penguinmails marts rebuild'."
         )
+
+
+@marts.command()
+@click.option("--interval", default=1.0, show_default=True, help="Seconds between two rounds.")
+@json_option
+def follow(interval: float, as_json: bool) -> None:
+    """Keep the published marts within seconds of the database until stopped (Ctrl-C or SIGTERM)."""
+    import signal
+    import threading
+
+    from penguinmails.olap import following
+    from penguinmails.stack.stores import resolve
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+
+    def report(done: following.Round) -> None:
+        if done.published is None:
+            return
+        if as_json:
+            print_json(done)
+        else:
+            console.print(
+                f"Published number {done.published.number}: {done.rows_changed:,} rows were news, "
+                f"complete up to {done.lag_seconds:.1f} s ago"
+            )
+
+    following.follow(resolve(), stop, interval_seconds=interval, report=report)
+
+
+@marts.command()
+@click.argument("number", type=int)
+@json_option
+def rollback(number: int, as_json: bool) -> None:
+    """Let readers have publication NUMBER again."""
+    from penguinmails.olap.snapshots import roll_back
+    from penguinmails.stack.stores import resolve
+
+    path = roll_back(resolve(), number)
+    if as_json:
+        print_json({"number": number, "path": path})
+    else:
+        console.print(f"Readers see publication {number} again; the next publication goes on from the newest facts.")
+
+
+@marts.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True)
+@click.option("--mart", "names", multiple=True, help="Only this mart; may be given several times.")
+@click.option("--tenant", type=click.UUID, help="Only this tenant's rows.")
+@json_option
+def export(folder: Path, form: str, names: tuple[str, ...], tenant: UUID | None, as_json: bool) -> None:
+    """Write marts into FOLDER as files with a manifest."""
+    from penguinmails.olap import snapshots
+    from penguinmails.stack.stores import resolve
+
+    files = snapshots.export(resolve(), folder, form=form, marts=names, tenant_id=tenant)
+    if as_json:
+        print_json(files)
+    else:
+        console.print(f"{len(files)} marts, {sum(file.rows for file in files):,} rows written to {folder}")
 
 
 @click.command()

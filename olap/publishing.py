@@ -24,6 +24,7 @@ from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
 from penguinmails.olap.metrics import METRICS, Metric
 from penguinmails.olap.reading import published_path
 from penguinmails.olap.reconcile import reconcile_build, require_agreement
+from penguinmails.stack.clock import utc_now
 from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
 
@@ -59,14 +60,10 @@ class PublishReport:
     seconds: float
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 def publish(
     stores: Stores,
     *,
-    clock: Callable[[], datetime] = _utc_now,
+    clock: Callable[[], datetime] = utc_now,
     wait_seconds: float = WAIT_SECONDS,
     kept_snapshots: int = KEPT_SNAPSHOTS,
 ) -> PublishReport:
@@ -93,7 +90,7 @@ def publish(
         size_bytes = unfinished.stat().st_size
         _to_disk(unfinished)
         unfinished.rename(path)
-        _point_to(folder, path)
+        point_to(folder, path)
         build.connection.execute(_PUBLISH["forget_touched_days"])
         _clear_away(folder, kept_snapshots)
         return PublishReport(
@@ -214,7 +211,7 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _point_to(folder: Path, path: Path) -> None:
+def point_to(folder: Path, path: Path) -> None:
     """Moves the link in one step: whoever opens it gets the old file or the new one, never none."""
     _to_disk(path.parent)
     link = folder / "marts.duckdb.unfinished"

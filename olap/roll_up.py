@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from penguinmails.olap.extraction import Extraction, open_extraction
 from penguinmails.olap.landing import LandedSource, Landing, Manifest
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
 from penguinmails.olap.sources import SOURCES, ReadMode, Source
+from penguinmails.stack.clock import utc_now
 from penguinmails.stack.object_store import Bucket, BucketAddress
 from penguinmails.stack.stores import Stores
 
@@ -58,10 +59,6 @@ def _bucket(address: BucketAddress, _process: int) -> Bucket:
     return Bucket(address)
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _no_progress(_: int) -> None:
     return None
 
@@ -69,7 +66,7 @@ def _no_progress(_: int) -> None:
 def roll_up(
     stores: Stores,
     *,
-    clock: Callable[[], datetime] = _utc_now,
+    clock: Callable[[], datetime] = utc_now,
     progress: Callable[[int], None] = _no_progress,
     wait_seconds: float = WAIT_SECONDS,
 ) -> RollUpReport:
@@ -121,7 +118,7 @@ def rebuild(
     stores: Stores,
     *,
     from_database: bool = False,
-    clock: Callable[[], datetime] = _utc_now,
+    clock: Callable[[], datetime] = utc_now,
     progress: Callable[[int], None] = _no_progress,
     wait_seconds: float = WAIT_SECONDS,
 ) -> RollUpReport:
