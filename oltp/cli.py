@@ -66,6 +66,32 @@ def load(*, path: str | None, seed: int, messages: int, as_json: bool) -> None:
 
 
 @oltp.command()
+@click.option(
+    "--scale", default="demo", show_default=True, help="tiny, demo, documented (1 M messages, 5 M events) or large."
+)
+@click.option("--number", default=1, show_default=True, help="The seed; another one gives other tenants.")
+@json_option
+def seed(*, scale: str, number: int, as_json: bool) -> None:
+    """Fill the database with believable data (writes only what is missing)."""
+    from penguinmails.oltp import seeding
+
+    total = seeding.SCALES[scale].tenants if scale in seeding.SCALES else None
+    with progress(visible=not as_json) as bar:
+        task = bar.add_task(f"Seeding {scale}", total=total)
+        report = seeding.seed(resolve(), scale=scale, number=number, progress=lambda done: bar.advance(task, done))
+    if as_json:
+        print_json(report)
+        return
+    table = Table("table", "rows", title=f"{report.tenants:,} tenants written, {report.already_there:,} were there")
+    for name, count in report.rows.items():
+        table.add_row(name, f"{count:,}")
+    console.print(table)
+    console.print(
+        f"{sum(report.rows.values()):,} rows in {report.seconds:.1f} s ({report.rows_per_second:,.0f} a second)."
+    )
+
+
+@oltp.command()
 @click.option("--source", "source_name", help="Only items of this source.")
 @json_option
 def messages(*, source_name: str | None, as_json: bool) -> None:

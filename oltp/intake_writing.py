@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from penguinmails.oltp.connections import Connection
+from penguinmails.oltp.copying import copy_rows
 from penguinmails.oltp.identifiers import FIXED_TIME, time_ordered_uuid
 from penguinmails.oltp.intake_mapping import Answer, Event, Message, Parent
 from penguinmails.oltp.mail_items import SourceItem, TableRows, Workspace
@@ -36,64 +37,69 @@ class LedgerEntry:
     thread_headers: tuple[str, ...] = ()
 
 
-_MESSAGE_COLUMNS = {
-    "tenant_id": "uuid",
-    "id": "uuid",
-    "company_id": "uuid",
-    "email_account_id": "uuid",
-    "campaign_id": "uuid",
-    "campaign_sequence_step_id": "uuid",
-    "lead_id": "uuid",
-    "parent_message_id": "uuid",
-    "direction": "varchar",
-    "message_type": "varchar",
-    "message_id_header": "varchar",
-    "from_email": "varchar",
-    "to_email": "varchar",
-    "subject": "varchar",
-    "status": "varchar",
-    "raw_size_bytes": "int8",
-    "sent": "timestamptz",
-    "delivered": "timestamptz",
-    "opened": "timestamptz",
-    "clicked": "timestamptz",
-    "replied": "timestamptz",
-    "bounced": "timestamptz",
-    "unsubscribed": "timestamptz",
-    "complained": "timestamptz",
-    "bounce_type": "varchar",
-    "created": "timestamptz",
-    "updated": "timestamptz",
-}
+_MESSAGE_COLUMNS = (
+    "tenant_id",
+    "id",
+    "company_id",
+    "email_account_id",
+    "campaign_id",
+    "campaign_sequence_step_id",
+    "lead_id",
+    "parent_message_id",
+    "direction",
+    "message_type",
+    "message_id_header",
+    "from_email",
+    "to_email",
+    "subject",
+    "status",
+    "raw_size_bytes",
+    "sent",
+    "delivered",
+    "opened",
+    "clicked",
+    "replied",
+    "bounced",
+    "unsubscribed",
+    "complained",
+    "bounce_type",
+    "created",
+    "updated",
+)
 _FIRST_TIMES = ("sent", "delivered", "opened", "clicked", "replied", "bounced", "unsubscribed", "complained")
-_BODY_COLUMNS = {"tenant_id": "uuid", "message_id": "uuid", "raw_message": "bytea", "created": "timestamptz"}
-_EVENT_COLUMNS = {
-    "tenant_id": "uuid",
-    "id": "uuid",
-    "message_id": "uuid",
-    "campaign_id": "uuid",
-    "campaign_sequence_step_id": "uuid",
-    "email_account_id": "uuid",
-    "lead_id": "uuid",
-    "event_type": "varchar",
-    "occurred_at": "timestamptz",
-    "ingested_at": "timestamptz",
-    "payload": "jsonb",
-}
-_LEDGER_COLUMNS = {
-    "tenant_id": "uuid",
-    "id": "uuid",
-    "source_name": "text",
-    "item_name": "text",
-    "raw_sha256": "bytea",
-    "raw_size_bytes": "int8",
-    "outcome": "varchar",
-    "reason": "varchar",
-    "message_id": "uuid",
-    "thread_headers": "text[]",
-    "raw_message": "bytea",
-    "created": "timestamptz",
-}
+_BODY_COLUMNS = (
+    "tenant_id",
+    "message_id",
+    "raw_message",
+    "created",
+)
+_EVENT_COLUMNS = (
+    "tenant_id",
+    "id",
+    "message_id",
+    "campaign_id",
+    "campaign_sequence_step_id",
+    "email_account_id",
+    "lead_id",
+    "event_type",
+    "occurred_at",
+    "ingested_at",
+    "payload",
+)
+_LEDGER_COLUMNS = (
+    "tenant_id",
+    "id",
+    "source_name",
+    "item_name",
+    "raw_sha256",
+    "raw_size_bytes",
+    "outcome",
+    "reason",
+    "message_id",
+    "thread_headers",
+    "raw_message",
+    "created",
+)
 
 
 def write_setup(connection: Connection, workspace: Workspace, setup: Sequence[TableRows]) -> None:
@@ -178,7 +184,7 @@ def add_leads(connection: Connection, tenant_id: UUID, new: Mapping[str, tuple[U
 def copy_messages(connection: Connection, workspace: Workspace, messages: Sequence[Message], now: datetime) -> None:
     """Writes messages, then their bodies."""
     tenant_id, company_id = workspace.tenant_id, workspace.company_id
-    _copy(
+    copy_rows(
         connection,
         "email_messages",
         _MESSAGE_COLUMNS,
@@ -209,12 +215,12 @@ def copy_messages(connection: Connection, workspace: Workspace, messages: Sequen
         ),
     )
     bodies = ((tenant_id, message.message_id, message.item.raw, now) for message in messages)
-    _copy(connection, "email_message_bodies", _BODY_COLUMNS, bodies)
+    copy_rows(connection, "email_message_bodies", _BODY_COLUMNS, bodies)
 
 
 def copy_events(connection: Connection, tenant_id: UUID, events: Sequence[Event]) -> None:
     """Writes events."""
-    _copy(
+    copy_rows(
         connection,
         "email_events",
         _EVENT_COLUMNS,
@@ -241,7 +247,7 @@ def copy_ledger(
     connection: Connection, tenant_id: UUID, source_name: str, entries: Sequence[LedgerEntry], now: datetime
 ) -> None:
     """Writes what became of the items."""
-    _copy(
+    copy_rows(
         connection,
         "mail_intake",
         _LEDGER_COLUMNS,
@@ -307,13 +313,3 @@ def link_waiting_answers(connection: Connection, tenant_id: UUID, messages: Sequ
             "now": now,
         }
         connection.execute(QUERIES["link_waiting_answers"], values)
-
-
-def _copy(connection: Connection, table: str, columns: Mapping[str, str], rows: Iterable[Sequence[object]]) -> None:
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
-    )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(list(columns.values()))
-        for row in rows:
-            copy.write_row(row)

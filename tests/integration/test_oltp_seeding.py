@@ -1,0 +1,139 @@
+"""Seeded data: the same for the same seed, restartable, and consistent in itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from oltp_support import empty, rows, shared_stores, stores
+from psycopg import sql
+
+from penguinmails.oltp import seeding
+from penguinmails.oltp.connections import Role, connect
+from penguinmails.oltp.partitions import rows_in_default_partitions
+from penguinmails.oltp.seeding import SCALES, seed
+from penguinmails.oltp.tables import TABLES
+from penguinmails.stack.errors import InputError
+from penguinmails.stack.stores import Stores
+
+__all__ = ["rows", "shared_stores", "stores"]
+
+Rows = Callable[..., list[tuple[object, ...]]]
+CHANGING = {"xid"}
+NOT_SEEDED = {"mail_intake"}
+
+
+def fingerprint(stores: Stores) -> dict[str, tuple[object, ...]]:
+    """Count and digest of every table's rows, whatever their order."""
+    found = {}
+    with connect(stores.oltp_url, Role.LOADER) as connection:
+        for table in TABLES.values():
+            columns = [sql.Identifier(column.name) for column in table.columns if column.name not in CHANGING]
+            statement = sql.SQL(
+                "SELECT count(*), coalesce(sum(hashtextextended(ROW({})::text, 0)), 0)::text FROM {}"
+            ).format(sql.SQL(", ").join(columns), sql.Identifier(table.name))
+            found[table.name] = connection.execute(statement).fetchone() or ()
+    return found
+
+
+def test_the_same_seed_gives_the_same_rows_in_every_table(stores: Stores) -> None:
+    report = seed(stores, scale="tiny")
+    first = fingerprint(stores)
+    assert {name for name, (count, _) in first.items() if count} == set(TABLES) - NOT_SEEDED
+    assert report.rows == {name: count for name, (count, _) in first.items() if count}
+    again = seed(stores, scale="tiny")
+    assert (again.tenants, again.already_there, again.rows) == (0, SCALES["tiny"].tenants, {})
+    assert fingerprint(stores) == first
+    empty(stores)
+    seed(stores, scale="tiny")
+    assert fingerprint(stores) == first
+    other = seed(stores, scale="tiny", number=2)
+    assert other.tenants == SCALES["tiny"].tenants
+
+
+SEED_AND_DIE = """
+import dataclasses, os, signal, sys
+from pydantic import SecretStr
+from penguinmails.oltp import seeding
+from penguinmails.stack.stores import resolve
+stores = dataclasses.replace(resolve(), oltp_url=SecretStr(sys.stdin.readline().strip()))
+steps = int(sys.argv[1])
+original = seeding.copy_rows
+def counted(*arguments):
+    global steps
+    steps -= 1
+    if steps == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments)
+seeding.copy_rows = counted
+seeding.seed(stores, scale="tiny")
+"""
+
+
+def test_a_killed_seeding_goes_on(stores: Stores) -> None:
+    seed(stores, scale="tiny")
+    undisturbed = fingerprint(stores)
+    empty(stores)
+    for steps in (5, 20, 36, 40):
+        done = subprocess.run(
+            [sys.executable, "-c", SEED_AND_DIE, str(steps)],
+            input=stores.oltp_url.get_secret_value(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode in (-9, 0), done.stderr
+    seed(stores, scale="tiny")
+    assert fingerprint(stores) == undisturbed
+
+
+def test_seeded_rows_agree_with_one_another(stores: Stores, rows: Rows) -> None:
+    seed(stores, scale="tiny")
+    assert rows("""
+        SELECT count(*) FROM email_messages AS messages
+        WHERE direction = 'outbound' AND (sent, delivered, opened, clicked, replied, bounced, unsubscribed, complained)
+            IS DISTINCT FROM (
+            SELECT ROW(
+                min(occurred_at) FILTER (WHERE event_type = 'sent'), min(occurred_at) FILTER (WHERE event_type = 'delivered'),
+                min(occurred_at) FILTER (WHERE event_type = 'opened'), min(occurred_at) FILTER (WHERE event_type = 'clicked'),
+                min(occurred_at) FILTER (WHERE event_type = 'replied'), min(occurred_at) FILTER (WHERE event_type = 'bounced'),
+                min(occurred_at) FILTER (WHERE event_type = 'unsubscribed'),
+                min(occurred_at) FILTER (WHERE event_type = 'complained'))
+            FROM email_events AS events
+            WHERE events.tenant_id = messages.tenant_id AND events.message_id = messages.id)
+    """) == [(0,)]
+    assert rows("""
+        SELECT count(*) FROM email_events AS events
+        WHERE NOT EXISTS (SELECT FROM email_messages AS messages
+            WHERE messages.tenant_id = events.tenant_id AND messages.id = events.message_id)
+    """) == [(0,)]
+    assert rows("SELECT count(*) FROM email_messages WHERE raw_size_bytes = 0") == [(0,)]
+    assert rows("SELECT count(*) FROM email_events WHERE ingested_at < occurred_at") == [(0,)]
+    assert rows(
+        "SELECT DISTINCT split_part(email, '@', 2) !~ '(example|test|example\\.(com|net|org))$' FROM leads"
+    ) == [(False,)]
+    with connect(stores.oltp_url) as connection:
+        assert set(rows_in_default_partitions(connection).values()) == {0}
+
+
+def test_the_documented_scale_is_what_the_documents_say() -> None:
+    scale = SCALES["documented"]
+    tenants = 4
+    messages = events = 0
+    for place in range(tenants):
+        dice = seeding.dice_for(1, "documented", place)
+        plans = seeding.plan_ids(seeding.dice_for("plans"))
+        tenant = seeding.make_tenant(dice, 1, place, plans, leads=scale.leads, campaigns=scale.campaigns, addresses=8)
+        traffic = seeding.make_traffic(dice, tenant, leads_per_campaign=scale.leads_per_campaign, with_bodies=False)
+        messages += len(traffic.messages)
+        events += len(traffic.events)
+    assert (scale.tenants, scale.tenants * scale.campaigns, scale.tenants * scale.leads) == (500, 5_000, 100_000)
+    assert messages / tenants * scale.tenants == pytest.approx(1_000_000, rel=0.2)
+    assert events / tenants * scale.tenants == pytest.approx(5_000_000, rel=0.2)
+
+
+def test_an_unknown_scale_is_a_typed_error(stores: Stores) -> None:
+    with pytest.raises(InputError, match="scale huge"):
+        seed(stores, scale="huge")
