@@ -18,7 +18,7 @@ import orjson
 from rich.table import Table
 
 from penguinmails.queue.errors import PayloadRefused
-from penguinmails.stack.console import console, json_option, print_json
+from penguinmails.stack.console import console, json_option, print_json, progress, size
 
 if TYPE_CHECKING:
     from penguinmails.queue.operations import JobFilter, Order, OrderReport
@@ -183,7 +183,30 @@ def top(seconds: float) -> None:
             live.update(status_view(probe(stores)))
 
 
-COMMANDS = (list_jobs, show, why, replay, retry, cancel, pause, resume, top)
+@click.command()
+@click.option("--yes", is_flag=True, help="Also delete files past their time; without this they are only counted.")
+@json_option
+def archive(yes: bool, as_json: bool) -> None:
+    """Move jobs that ended long ago to Parquet files, and delete files past their time."""
+    from penguinmails.queue.archive import archive_finished, forget_old_files
+    from penguinmails.stack.stores import resolve
+
+    stores = resolve()
+    with progress(visible=not as_json) as bar:
+        task = bar.add_task("archiving jobs", total=None)
+        moved = archive_finished(stores, progress=lambda count: bar.advance(task, count))
+    old = forget_old_files(stores, dry_run=not yes)
+    if as_json:
+        print_json({"archived": moved, "past_their_time": old})
+        return
+    console.print(
+        f"{moved.jobs:,} jobs and {moved.logs:,} attempts left in {moved.files} files ({size(moved.size_bytes)})"
+    )
+    verb = "would be deleted; add --yes to do it" if old.dry_run else "deleted"
+    console.print(f"{old.files:,} files past their time ({size(old.size_bytes)}) {verb}")
+
+
+COMMANDS = (list_jobs, show, why, replay, retry, cancel, pause, resume, top, archive)
 
 
 def _carry_out(change: Callable[[Any, JobFilter, Order], OrderReport], arguments: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -124,12 +125,12 @@ class Handlers:
     @classmethod
     def installed(cls) -> Handlers:
         """The platform's own handlers and those of every installed package."""
-        return cls({PING.queue_name: PING}, with_installed=True)
+        return cls(with_installed=True)
 
     @property
     def queue_names(self) -> list[str]:
         """The queues there is a handler for, by name."""
-        installed = contributions(GROUP) if self._with_installed else {}
+        installed = {*OWN, *contributions(GROUP)} if self._with_installed else set()
         return sorted({*self._loaded, *installed})
 
     def __getitem__(self, queue_name: str) -> Handler[Any]:
@@ -138,7 +139,7 @@ class Handlers:
         return self._loaded[queue_name]
 
     def _load(self, queue_name: str) -> Handler[Any]:
-        entry = contributions(GROUP).get(queue_name) if self._with_installed else None
+        entry = self._entry_point(queue_name) if self._with_installed else None
         if entry is None:
             raise HandlerMistaken(
                 f"queue {queue_name}", "has no handler here", f"Register one under the entry-point group {GROUP}."
@@ -147,6 +148,12 @@ class Handlers:
         if not isinstance(handler, Handler) or handler.queue_name != queue_name:
             raise HandlerMistaken(f"handler {entry.value}", f"is no Handler of {queue_name}", "Mend its entry point.")
         return handler
+
+    def _entry_point(self, queue_name: str) -> EntryPoint | None:
+        installed = contributions(GROUP).get(queue_name)
+        if installed is None and queue_name in OWN:
+            return EntryPoint(queue_name, OWN[queue_name], GROUP)
+        return installed
 
 
 class Ping(BaseModel):
@@ -162,3 +169,9 @@ def _ping(_: Ping, context: JobContext) -> None:
 
 
 PING = Handler("platform:ping", Ping, _ping)
+
+OWN = {
+    "platform:ping": "penguinmails.queue.handlers:PING",
+    "webhook:process": "penguinmails.queue.webhooks:WEBHOOK",
+}
+"""The handlers that need no other tier; an entry point of the same name goes before them."""
