@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from penguinmails.content_store.bucket import open_bucket
 from penguinmails.content_store.errors import TenantKeyMissing, TenantKeyWrong
 from penguinmails.content_store.index import QUERIES, Connection, connect, typed_errors
 from penguinmails.content_store.ports import MessageBodies, Progress, no_progress
@@ -64,7 +65,7 @@ def check_references(stores: Stores, bodies: MessageBodies, *, progress: Progres
 
 def check_packs(stores: Stores, *, progress: Progress = no_progress) -> CheckReport:
     """Looks for live packs whose object is missing or has another size."""
-    bucket, looked_at, bad = stores.open_bucket(), 0, list[str]()
+    bucket, looked_at, bad = open_bucket(stores), 0, list[str]()
     with typed_errors(), connect(stores) as connection:
         for _, object_key, size_bytes, _ in _live_packs(connection):
             looked_at += 1
@@ -113,7 +114,7 @@ def check_sample(stores: Stores, *, messages: int = 200, progress: Progress = no
 
 def verify_packs(stores: Stores, *, clock: Callable[[], datetime], progress: Progress = no_progress) -> CheckReport:
     """Reads every live pack whole and compares its SHA-256; one pack in memory at a time."""
-    bucket, looked_at, bad = stores.open_bucket(), 0, list[str]()
+    bucket, looked_at, bad = open_bucket(stores), 0, list[str]()
     with typed_errors(), connect(stores) as connection:
         for pack_id, object_key, _, digest in _live_packs(connection):
             looked_at += 1

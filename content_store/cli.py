@@ -18,6 +18,7 @@ import click
 from rich.table import Table
 
 from penguinmails.content_store import bucket_probe, checking, export, message_parts
+from penguinmails.content_store.bucket import open_bucket
 from penguinmails.content_store.hand_over import hand_over
 from penguinmails.content_store.ports import DEFAULT_GRACE, MessageBodies
 from penguinmails.content_store.reading import ContentReader
@@ -169,7 +170,7 @@ def sweep_command(as_json: bool) -> None:
 @json_option
 def probe(as_json: bool) -> None:
     """Try on a scratch object what the object store really does."""
-    report = bucket_probe.probe_bucket(resolve().open_bucket())
+    report = bucket_probe.probe_bucket(open_bucket(resolve()))
     if as_json:
         print_json({**asdict(report), "usable": report.usable})
     else:

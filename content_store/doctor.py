@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from penguinmails.content_store.bucket import open_bucket
 from penguinmails.content_store.bucket_probe import probe_bucket
 from penguinmails.content_store.index import QUERIES, connect, typed_errors
 from penguinmails.content_store.keys import KeyRing, key_source
@@ -37,7 +38,7 @@ def _index(stores: Stores) -> tuple[bool, str, str]:
 
 
 def _bucket(stores: Stores) -> tuple[bool, str, str]:
-    report = probe_bucket(stores.open_bucket())
+    report = probe_bucket(open_bucket(stores))
     missing = [item.name for item in report.capabilities if item.needed and not item.proven]
     without = [item.name for item in report.capabilities if not item.needed and not item.proven]
     if missing:

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
+from penguinmails.content_store.bucket import open_bucket
 from penguinmails.content_store.dictionary_catalog import DictionaryCatalog
 from penguinmails.content_store.errors import ContentDamaged, TenantKeyMissing, TenantKeyWrong
 from penguinmails.content_store.index import QUERIES, Connection, connect, typed_errors
@@ -146,7 +147,7 @@ class _Run:
         self.progress = progress
         self.at_step = at_step
         self.owner = uuid.uuid4()
-        self.bucket: Bucket = stores.open_bucket()
+        self.bucket: Bucket = open_bucket(stores)
         self.keys = KeyRing(key_source(stores))
         self.dictionaries = DictionaryCatalog(self.bucket, self.keys)
         self.tally = _Tally()

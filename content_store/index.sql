@@ -69,7 +69,14 @@ WITH added AS (
         compressed_size_bytes, pack_id, frame_offset, dictionary_id, key_generation, wrapped_key
     )
     SELECT
-        storage_key, %(tenant_id)s, raw_size_bytes, created_at, created_at + make_interval(days => %(keep_days)s),
+        storage_key, %(tenant_id)s, raw_size_bytes, created_at, created_at + make_interval(days => coalesce(
+            (
+                SELECT keep_days
+                FROM retention_policies
+                WHERE tenant_id = %(tenant_id)s AND retention_class = %(retention_class)s
+            ),
+            %(keep_days)s
+        )),
         content_hash, %(compression_algorithm)s, compressed_size_bytes, %(pack_id)s, frame_offset, %(dictionary_id)s,
         %(key_generation)s, wrapped_key
     FROM staged_objects
@@ -106,16 +113,28 @@ FROM content_packs
 WHERE state = 'condemned'
   AND delete_after <= %(now)s
   AND lease_until < %(now)s
-  AND NOT EXISTS (SELECT FROM content_objects WHERE content_objects.pack_id = content_packs.pack_id)
+  AND NOT EXISTS (
+      SELECT FROM content_objects WHERE content_objects.pack_id = content_packs.pack_id AND erased_at IS NULL
+  )
 ORDER BY pack_id
 LIMIT %(limit)s;
 
 -- name: pack_is_deleted
-UPDATE content_packs
-SET state = 'deleted',
-    deleted_at = %(now)s
-WHERE pack_id = %(pack_id)s
-  AND state = 'condemned';
+-- With the object go the last bytes of the erased messages that were in it.
+WITH deleted AS (
+    UPDATE content_packs
+    SET state = 'deleted',
+        deleted_at = %(now)s
+    WHERE pack_id = %(pack_id)s
+      AND state = 'condemned'
+    RETURNING pack_id
+)
+UPDATE content_objects
+SET pack_id = NULL,
+    frame_offset = NULL
+FROM deleted
+WHERE content_objects.pack_id = deleted.pack_id
+  AND erased_at IS NOT NULL;
 
 -- name: locate
 SELECT

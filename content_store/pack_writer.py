@@ -82,52 +82,59 @@ def write_pack(
     """
     pack_id = uuid_utils.compat.uuid7()
     object_key = pack_key(pack.group, pack_id)
-    _record(connection, pack, pack_id, object_key, now=clock())
+    planned = Directory(pack.group, pack_id, [])
+    record_pack(connection, planned, object_key, pack.key, pack.dictionary.dictionary_id, now=clock())
     at_step(HandOverStep.PACK_RECORDED)
     try:
         directory, sealed = _seal(pack, pack_id)
         content = build_pack(directory, [message.sealed for message in sealed], pack.key)
-        digest = hashlib.sha256(content).digest()
         if read_directory(content, pack.key, thing=f"pack {pack_id}").entries != directory.entries:
             raise ContentDamaged(f"pack {pack_id}", "did not survive building", "Test this machine's memory.")
         at_step(HandOverStep.BUILT)
-        bucket.put(object_key, content)
-        at_step(HandOverStep.STORED)
-        if hashlib.sha256(bucket.get(object_key)).digest() != digest:
-            raise ContentDamaged(
-                f"object {object_key}", "reads back as other bytes than were stored", "Check the object store."
-            )
+        digest = store_and_read_back(bucket, object_key, content, stored=lambda: at_step(HandOverStep.STORED))
         at_step(HandOverStep.READ_BACK)
         _commit(connection, pack, directory, sealed, size_bytes=len(content), digest=digest, now=clock())
     except (PlatformError, psycopg.Error):
-        _give_up(connection, bucket, pack_id, object_key, now=clock())
+        give_up(connection, bucket, pack_id, object_key, now=clock())
         raise
     at_step(HandOverStep.COMMITTED)
     return PackWritten(len(sealed), sum(message.raw_size_bytes for message in sealed), len(content))
 
 
-def _record(
-    connection: Connection,
-    pack: PackToWrite,
-    pack_id: UUID,
-    object_key: str,
-    *,
-    now: datetime,
+def record_pack(
+    connection: Connection, directory: Directory, object_key: str, key: TenantKey, dictionary_id: int, *, now: datetime
 ) -> None:
+    """Makes the pack known before its object exists."""
     connection.execute(
         QUERIES["record_pack"],
         {
-            "pack_id": pack_id,
-            "tenant_id": pack.group.tenant_id,
-            "retention_class": pack.group.retention_class,
-            "ingest_month": pack.group.ingest_month,
+            "pack_id": directory.pack_id,
+            "tenant_id": directory.group.tenant_id,
+            "retention_class": directory.group.retention_class,
+            "ingest_month": directory.group.ingest_month,
             "object_key": object_key,
-            "key_generation": pack.key.generation,
-            "dictionary_id": pack.dictionary.dictionary_id,
+            "key_generation": key.generation,
+            "dictionary_id": dictionary_id,
             "lease_until": now + LEASE,
             "now": now,
         },
     )
+
+
+def store_and_read_back(bucket: Bucket, object_key: str, content: bytes, *, stored: Callable[[], None]) -> bytes:
+    """Stores the object, reads it back whole and returns its SHA-256.
+
+    Raises:
+        ContentDamaged: it reads back as something else.
+    """
+    digest = hashlib.sha256(content).digest()
+    bucket.put(object_key, content)
+    stored()
+    if hashlib.sha256(bucket.get(object_key)).digest() != digest:
+        raise ContentDamaged(
+            f"object {object_key}", "reads back as other bytes than were stored", "Check the object store."
+        )
+    return digest
 
 
 def _seal(pack: PackToWrite, pack_id: UUID) -> tuple[Directory, list[SealedMessage]]:
@@ -187,6 +194,7 @@ def _commit(
             QUERIES["add_staged_objects"],
             {
                 "tenant_id": pack.group.tenant_id,
+                "retention_class": pack.group.retention_class,
                 "keep_days": pack.keep_days,
                 "compression_algorithm": codec.ALGORITHM,
                 "pack_id": directory.pack_id,
@@ -205,7 +213,7 @@ def _staged_rows(directory: Directory, sealed: Sequence[SealedMessage]) -> bytes
     ).encode("ascii")
 
 
-def _give_up(
+def give_up(
     connection: Connection,
     bucket: Bucket,
     pack_id: UUID,

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import psycopg_pool
 
+from penguinmails.content_store.bucket import open_bucket
 from penguinmails.content_store.dictionary_catalog import DictionaryCatalog
 from penguinmails.content_store.errors import (
     ContentGone,
@@ -92,7 +93,7 @@ class ContentReader:
     ) -> None:
         self._bodies = bodies
         self._clock = clock
-        self._bucket = stores.open_bucket()
+        self._bucket = open_bucket(stores)
         self._keys = KeyRing(key_source(stores))
         self._dictionaries = DictionaryCatalog(self._bucket, self._keys)
         self._pool: psycopg_pool.ConnectionPool[Connection] = pool(stores, connections)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from penguinmails.content_store.bucket import open_bucket
 from penguinmails.content_store.index import QUERIES, Connection, connect, typed_errors
 from penguinmails.content_store.storage_layout import LEASE
 from penguinmails.stack.object_store import Bucket
@@ -33,7 +34,7 @@ def sweep(stores: Stores, *, clock: Callable[[], datetime]) -> SweepReport:
     Raises:
         ServerError: the object store or the content database does not answer; run again.
     """
-    bucket, deleted = stores.open_bucket(), 0
+    bucket, deleted = open_bucket(stores), 0
     with typed_errors(), connect(stores) as connection:
         now = clock()
         given_up = connection.execute(QUERIES["condemn_abandoned_packs"], {"now": now}).fetchall()

@@ -1,54 +1,73 @@
-"""A hand-over in a process of its own that kills itself (SIGKILL) at a given step. Reads its orders as JSON on standard input."""
+"""Work of the content tier in a process of its own that kills itself (SIGKILL) at a given step.
+
+The process is real and its death too; it is forked from a server that has imported everything already, because importing
+would be most of each test's time.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import multiprocessing
 import os
 import signal
-import sys
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from content_support import NOON, HandOverArea
+from content_support import HandOverArea
 from pydantic import SecretStr
 
-from penguinmails.content_store import hand_over as module
-from penguinmails.content_store.pack_writer import HandOverStep
+from penguinmails.content_store import compaction, erasure, hand_over
 from penguinmails.stack.stores import resolve
 
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["content_crash_child", "boto3", "botocore.httpsession"])
 
-def main() -> None:
-    orders = json.load(sys.stdin)
-    url = SecretStr(orders["content_url"])
+
+@dataclass(frozen=True)
+class Orders:
+    """What to do and when to die."""
+
+    action: str
+    step: str
+    times: int
+    now: datetime
+    grace: timedelta
+    content_url: str
+    bucket: str
+    home: Path
+
+
+def run_and_die(orders: Orders) -> int:
+    """Returns the exit code: minus the signal's number when the process was killed."""
+    process = _PROCESSES.Process(target=_work, args=(orders,))
+    process.start()
+    process.join(60)
+    code = process.exitcode
+    process.close()
+    return code if code is not None else 0
+
+
+def _work(orders: Orders) -> None:
+    url = SecretStr(orders.content_url)
     shared = resolve()
-    stores = dataclasses.replace(
-        shared,
-        home=Path(orders["home"]),
-        content_url=url,
-        bucket=dataclasses.replace(shared.bucket, name=orders["bucket"]),
-    )
-    left = orders["times"]
+    address = dataclasses.replace(shared.bucket, name=orders.bucket)
+    stores = dataclasses.replace(shared, home=orders.home, content_url=url, bucket=address)
+    left = orders.times
 
-    def die(step: HandOverStep) -> None:
+    def die(step: str = "") -> None:
         nonlocal left
-        if step == orders["step"]:
+        if step == orders.step:
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    module.CLAIM_MESSAGES = 10
-    module.hand_over(
-        stores,
-        HandOverArea(url),
-        clock=lambda: NOON + timedelta(hours=1),
-        grace=timedelta(seconds=orders["grace_seconds"]),
-        workers=1,
-        at_step=die,
-    )
-
-
-if __name__ == "__main__":
-    main()
+    if orders.action == "hand_over":
+        hand_over.CLAIM_MESSAGES = 4
+        area = HandOverArea(url)
+        hand_over.hand_over(stores, area, clock=lambda: orders.now, grace=orders.grace, workers=1, at_step=die)
+    if orders.action == "compact":
+        compaction.compact(stores, clock=lambda: orders.now, everything_erased=True, at_step=die)
+    if orders.action == "erase":
+        erasure.PAGE = 3
+        erasure.run_erasures(stores, clock=lambda: orders.now, at_step=die)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
-from content_support import NOON, HandOverArea, bodies, make_template, stores_of
+from content_crash_child import Orders, run_and_die
+from content_support import NOON, TENANT_A, HandOverArea, bodies, make_template, stores_of
 
 from penguinmails.content_store import checking
+from penguinmails.content_store.certificates import check_chain
+from penguinmails.content_store.compaction import CompactionStep, compact
+from penguinmails.content_store.erasure import request_erasure, run_erasures
 from penguinmails.content_store.export import storage_keys
 from penguinmails.content_store.hand_over import hand_over
 from penguinmails.content_store.pack_writer import HandOverStep
@@ -25,9 +26,8 @@ from penguinmails.stack.object_store import Bucket
 from penguinmails.stack.stores import Stores
 
 pytestmark = pytest.mark.servers
-CHILD = Path(__file__).parent.parent / "content_crash_child.py"
-LONG_PAST = -1e9
-"""Seconds of grace so long over that bodies stored just now may go, whatever the clock of the test."""
+LONG_PAST = timedelta(days=-10_000)
+"""A grace so long over that bodies stored just now may go, whatever the clock of the test."""
 
 
 @pytest.fixture
@@ -43,28 +43,20 @@ def area(stores: Stores) -> Iterator[HandOverArea]:
     area.close()
 
 
-def die_at(stores: Stores, step: HandOverStep, *, times: int) -> None:
-    orders = {
-        "content_url": stores.content_url.get_secret_value(),
-        "bucket": stores.bucket.name,
-        "home": str(stores.home),
-        "step": step,
-        "times": times,
-        "grace_seconds": LONG_PAST if step is HandOverStep.REMOVED else 86_400,
-    }
-    ended = subprocess.run(
-        [sys.executable, str(CHILD)], input=json.dumps(orders).encode(), capture_output=True, timeout=60, check=False
-    )
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+def die_at(stores: Stores, action: str, step: str, *, times: int, now: datetime = NOON + timedelta(hours=1)) -> None:
+    grace = LONG_PAST if step == HandOverStep.REMOVED else timedelta(days=1)
+    url = stores.content_url.get_secret_value()
+    orders = Orders(action, step, times, now, grace, url, stores.bucket.name, stores.home)
+    assert run_and_die(orders) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("step", list(HandOverStep))
 def test_a_killed_hand_over_is_continued(
     stores: Stores, area: HandOverArea, bucket: Bucket, step: HandOverStep
 ) -> None:
-    messages = bodies(30)
+    messages = bodies(12)
     area.add(*messages)
-    die_at(stores, step, times=1 if step is HandOverStep.REMOVED else 2)
+    die_at(stores, "hand_over", step, times=1 if step is HandOverStep.REMOVED else 2)
     report = hand_over(stores, area, clock=lambda: NOON + timedelta(hours=1))
     assert report.messages + report.already_there == area_missing(step, len(messages))
     assert area.unstored() == 0
@@ -74,8 +66,8 @@ def test_a_killed_hand_over_is_continued(
 
 
 def area_missing(step: HandOverStep, messages: int) -> int:
-    """How many messages the run after the crash still has to do: each claim of the dead run held ten."""
-    return {HandOverStep.REMOVED: 0, HandOverStep.MARKED: messages - 20}.get(step, messages - 10)
+    """How many messages the run after the crash still has to do: each claim of the dead run held four."""
+    return {HandOverStep.REMOVED: 0, HandOverStep.MARKED: messages - 8}.get(step, messages - 4)
 
 
 def assert_whole(stores: Stores, area: HandOverArea, bucket: Bucket, messages: list) -> None:
@@ -90,3 +82,38 @@ def assert_whole(stores: Stores, area: HandOverArea, bucket: Bucket, messages: l
     assert {state for (state,) in states} <= {"live", "deleted"}
     assert checking.check_references(stores, area).ok
     assert checking.check_orphans(stores, clock=lambda: NOON + timedelta(days=9)).ok
+
+
+@pytest.mark.parametrize("step", list(CompactionStep))
+def test_a_killed_compaction_is_continued(stores: Stores, area: HandOverArea, bucket: Bucket, step: str) -> None:
+    messages = bodies(12)
+    area.add(*messages)
+    hand_over(stores, area, clock=lambda: NOON)
+    keys = [storage_key(body.tenant_id, body.message_id) for body in messages]
+    request_erasure(stores, TENANT_A, storage_keys=keys[:4], clock=lambda: NOON)
+    run_erasures(stores, clock=lambda: NOON)
+    die_at(stores, "compact", step, times=1, now=NOON)
+    with ContentReader(stores) as reader:
+        assert [reader.read(name) for name in keys[4:]] == [body.raw_message for body in messages[4:]]
+    compact(stores, clock=lambda: NOON, everything_erased=True)
+    sweep(stores, clock=lambda: NOON + 2 * LEASE)
+    assert run_erasures(stores, clock=lambda: NOON)[0].gone
+    assert_whole(stores, area, bucket, messages[4:])
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_killed_erasure_is_continued(stores: Stores, area: HandOverArea, times: int) -> None:
+    messages = bodies(8)
+    area.add(*messages)
+    hand_over(stores, area, clock=lambda: NOON)
+    keys = [storage_key(body.tenant_id, body.message_id) for body in messages]
+    request_erasure(stores, TENANT_A, storage_keys=keys[:5], clock=lambda: NOON)
+    die_at(stores, "erase", "", times=times)  # after the first page, the second page, the certificate
+    (state,) = run_erasures(stores, clock=lambda: NOON)
+    assert (state.messages, state.effective) == (5, True)
+    assert sorted(storage_keys(stores)) == sorted(keys[5:])
+    with psycopg.connect(stores.content_url.get_secret_value()) as connection:
+        assert connection.execute("SELECT count(*) FROM erasure_certificates").fetchone() == (1,)
+        dead = connection.execute("SELECT sum(dead_messages) FROM content_packs").fetchone()
+    assert dead == (5,)
+    assert check_chain(stores).broken_at is None

@@ -1,0 +1,300 @@
+-- Deleting, keeping and erasing. Whoever changes what is there of a tenant holds that tenant's lock first, so that a
+-- predicate read inside the transaction is still true when it commits.
+
+-- name: lock_tenant
+SELECT pg_advisory_xact_lock(hashtextextended(%(tenant_id)s::text, 7364285190));
+
+-- name: destroy
+-- Drops data keys: effective at commit, for every copy of the bytes. Each predicate is asked again here, under the lock.
+WITH chosen AS (
+    SELECT object.storage_key, object.pack_id, object.compressed_size_bytes
+    FROM content_objects AS object
+    LEFT JOIN content_packs AS pack USING (pack_id)
+    LEFT JOIN retention_policies AS policy
+        ON policy.tenant_id = object.tenant_id AND policy.retention_class = pack.retention_class
+    LEFT JOIN unnest(%(classes)s::text[], %(default_keep_days)s::integer[]) AS class (name, keep_days)
+        ON class.name = pack.retention_class
+    WHERE object.storage_key = ANY(%(storage_keys)s)
+      AND object.tenant_id = %(tenant_id)s
+      AND object.erased_at IS NULL
+      AND NOT is_held(object.tenant_id, object.storage_key)
+      AND CASE %(reason)s
+          WHEN 'retention' THEN
+              object.created_at + make_interval(days => coalesce(policy.keep_days, class.keep_days)) <= %(now)s
+          WHEN 'deleted' THEN object.deleted_at <= %(deleted_before)s
+          WHEN 'erasure' THEN true
+          ELSE false
+      END
+), destroyed AS (
+    UPDATE content_objects AS object
+    SET wrapped_key = NULL,
+        content_hash = NULL,
+        last_accessed_at = NULL,
+        erased_at = %(now)s,
+        erased_because = %(reason)s
+    FROM chosen
+    WHERE object.storage_key = chosen.storage_key
+    RETURNING object.storage_key, object.raw_size_bytes
+), attachments_gone AS (
+    DELETE FROM attachments
+    USING chosen
+    WHERE attachments.parent_storage_key = chosen.storage_key
+), broken_references_gone AS (
+    DELETE FROM broken_references
+    USING chosen
+    WHERE broken_references.storage_key = chosen.storage_key
+), counted AS (
+    UPDATE content_packs AS pack
+    SET dead_messages = pack.dead_messages + dead.messages,
+        dead_bytes = pack.dead_bytes + dead.size_bytes
+    FROM (
+        SELECT pack_id, count(*) AS messages, sum(compressed_size_bytes) AS size_bytes
+        FROM chosen
+        GROUP BY pack_id
+    ) AS dead
+    WHERE pack.pack_id = dead.pack_id
+)
+SELECT storage_key, raw_size_bytes
+FROM destroyed;
+
+-- name: soft_delete
+UPDATE content_objects
+SET deleted_at = %(now)s
+WHERE storage_key = ANY(%(storage_keys)s)
+  AND tenant_id = %(tenant_id)s
+  AND deleted_at IS NULL
+  AND erased_at IS NULL
+  AND NOT is_held(tenant_id, storage_key)
+RETURNING storage_key;
+
+-- name: undelete
+UPDATE content_objects
+SET deleted_at = NULL
+WHERE storage_key = ANY(%(storage_keys)s)
+  AND tenant_id = %(tenant_id)s
+  AND deleted_at IS NOT NULL
+  AND erased_at IS NULL
+RETURNING storage_key;
+
+-- name: place_hold
+INSERT INTO content_holds (hold_id, tenant_id, matter, whole_tenant, placed_at)
+VALUES (%(hold_id)s, %(tenant_id)s, %(matter)s, %(whole_tenant)s, %(now)s);
+
+-- name: hold_messages
+INSERT INTO content_hold_items (hold_id, storage_key, tenant_id)
+SELECT %(hold_id)s, storage_key, tenant_id
+FROM content_objects
+WHERE storage_key = ANY(%(storage_keys)s)
+  AND tenant_id = %(tenant_id)s
+  AND erased_at IS NULL
+RETURNING storage_key;
+
+-- name: hold_tenant_of
+SELECT tenant_id
+FROM content_holds
+WHERE hold_id = %(hold_id)s;
+
+-- name: release_hold
+UPDATE content_holds
+SET released_at = %(now)s
+WHERE hold_id = %(hold_id)s
+  AND released_at IS NULL;
+
+-- name: holds
+SELECT hold.hold_id, hold.tenant_id, hold.matter, hold.whole_tenant, hold.placed_at, hold.released_at, count(item.storage_key)
+FROM content_holds AS hold
+LEFT JOIN content_hold_items AS item USING (hold_id)
+GROUP BY hold.hold_id
+ORDER BY hold.placed_at, hold.hold_id;
+
+-- name: set_policy
+INSERT INTO retention_policies (tenant_id, retention_class, keep_days, changed_at)
+VALUES (%(tenant_id)s, %(retention_class)s, %(keep_days)s, %(now)s)
+ON CONFLICT (tenant_id, retention_class) DO UPDATE
+SET keep_days = excluded.keep_days,
+    changed_at = excluded.changed_at;
+
+-- name: packs_of_class
+SELECT pack_id
+FROM content_packs
+WHERE tenant_id = %(tenant_id)s
+  AND retention_class = %(retention_class)s
+  AND state = 'live'
+ORDER BY pack_id;
+
+-- name: align_expiry
+UPDATE content_objects
+SET expires_at = created_at + make_interval(days => %(keep_days)s)
+WHERE pack_id = %(pack_id)s
+  AND erased_at IS NULL
+  AND expires_at <> created_at + make_interval(days => %(keep_days)s);
+
+-- name: policies
+SELECT tenant_id, retention_class, keep_days, changed_at
+FROM retention_policies
+ORDER BY tenant_id, retention_class;
+
+-- name: plan_retention
+-- What is past its time, by tenant, class and month of intake. Packs are few, so whole months are left out cheaply.
+WITH due AS (
+    SELECT pack.pack_id, pack.tenant_id, pack.retention_class, pack.ingest_month,
+        coalesce(policy.keep_days, class.keep_days) AS keep_days
+    FROM content_packs AS pack
+    JOIN unnest(%(classes)s::text[], %(default_keep_days)s::integer[]) AS class (name, keep_days)
+        ON class.name = pack.retention_class
+    LEFT JOIN retention_policies AS policy USING (tenant_id, retention_class)
+    WHERE pack.state = 'live'
+      AND pack.ingest_month + make_interval(days => coalesce(policy.keep_days, class.keep_days)) <= %(now)s
+)
+SELECT due.tenant_id, due.retention_class, due.ingest_month, count(*) AS messages,
+    sum(object.raw_size_bytes)::bigint AS raw_bytes, sum(object.compressed_size_bytes)::bigint AS stored_bytes,
+    count(*) FILTER (WHERE is_held(object.tenant_id, object.storage_key)) AS held
+FROM due
+JOIN content_objects AS object USING (pack_id)
+WHERE object.erased_at IS NULL
+  AND object.created_at + make_interval(days => due.keep_days) <= %(now)s
+GROUP BY due.tenant_id, due.retention_class, due.ingest_month
+ORDER BY due.tenant_id, due.retention_class, due.ingest_month;
+
+-- name: plan_purge
+SELECT tenant_id, count(*) AS messages, sum(raw_size_bytes)::bigint AS raw_bytes,
+    sum(compressed_size_bytes)::bigint AS stored_bytes,
+    count(*) FILTER (WHERE is_held(tenant_id, storage_key)) AS held
+FROM content_objects
+WHERE deleted_at <= %(deleted_before)s
+  AND erased_at IS NULL
+GROUP BY tenant_id
+ORDER BY tenant_id;
+
+-- name: page_past_retention
+SELECT object.storage_key
+FROM content_packs AS pack
+JOIN unnest(%(classes)s::text[], %(default_keep_days)s::integer[]) AS class (name, keep_days)
+    ON class.name = pack.retention_class
+LEFT JOIN retention_policies AS policy USING (tenant_id, retention_class)
+JOIN content_objects AS object USING (pack_id)
+WHERE pack.state = 'live'
+  AND pack.tenant_id = %(tenant_id)s
+  AND pack.ingest_month + make_interval(days => coalesce(policy.keep_days, class.keep_days)) <= %(now)s
+  AND object.created_at + make_interval(days => coalesce(policy.keep_days, class.keep_days)) <= %(now)s
+  AND object.erased_at IS NULL
+  AND object.storage_key > %(after)s
+ORDER BY object.storage_key
+LIMIT %(limit)s;
+
+-- name: page_of_deleted
+SELECT storage_key
+FROM content_objects
+WHERE deleted_at <= %(deleted_before)s
+  AND erased_at IS NULL
+  AND tenant_id = %(tenant_id)s
+  AND storage_key > %(after)s
+ORDER BY storage_key
+LIMIT %(limit)s;
+
+-- name: request_erasure
+INSERT INTO erasure_requests (request_id, tenant_id, scope, requested_at)
+VALUES (%(request_id)s, %(tenant_id)s, %(scope)s, %(now)s);
+
+-- name: name_messages
+INSERT INTO erasure_items (request_id, storage_key, tenant_id)
+SELECT %(request_id)s, named, %(tenant_id)s
+FROM unnest(%(storage_keys)s::text[]) AS named
+ON CONFLICT DO NOTHING;
+
+-- name: leave_tombstones
+-- A message that still waits to be handed over is erased before it comes: the hand-over finds it here and stores nothing.
+INSERT INTO content_objects (
+    storage_key, tenant_id, raw_size_bytes, created_at, expires_at, compression_algorithm, compressed_size_bytes,
+    dictionary_id, key_generation, erased_at, erased_because
+)
+SELECT named, %(tenant_id)s, 0, %(now)s, %(now)s, 'none', 0, 0, 0, %(now)s, 'erasure'
+FROM unnest(%(storage_keys)s::text[]) AS named
+WHERE NOT EXISTS (SELECT FROM content_holds WHERE tenant_id = %(tenant_id)s AND whole_tenant AND released_at IS NULL)
+ON CONFLICT (storage_key) DO NOTHING;
+
+-- name: open_erasures
+SELECT request_id, tenant_id, scope, requested_at, effective_at
+FROM erasure_requests
+WHERE gone_at IS NULL
+ORDER BY requested_at, request_id;
+
+-- name: page_of_named
+SELECT storage_key
+FROM erasure_items
+WHERE request_id = %(request_id)s
+  AND storage_key > %(after)s
+ORDER BY storage_key
+LIMIT %(limit)s;
+
+-- name: page_of_tenant
+SELECT storage_key
+FROM content_objects
+WHERE tenant_id = %(tenant_id)s
+  AND erased_at IS NULL
+  AND created_at <= %(requested_at)s
+  AND storage_key > %(after)s
+ORDER BY storage_key
+LIMIT %(limit)s;
+
+-- name: progress_of_named
+SELECT
+    count(*) AS named,
+    count(*) FILTER (WHERE object.erased_at IS NULL) AS left_over,
+    count(*) FILTER (WHERE object.pack_id IS NOT NULL) AS bytes_left
+FROM erasure_items AS item
+LEFT JOIN content_objects AS object USING (storage_key)
+WHERE item.request_id = %(request_id)s;
+
+-- name: progress_of_tenant
+SELECT
+    count(*) AS named,
+    count(*) FILTER (WHERE erased_at IS NULL) AS left_over,
+    count(*) FILTER (WHERE pack_id IS NOT NULL) AS bytes_left
+FROM content_objects
+WHERE tenant_id = %(tenant_id)s
+  AND created_at <= %(requested_at)s;
+
+-- name: erasure_is_effective
+UPDATE erasure_requests
+SET effective_at = %(now)s
+WHERE request_id = %(request_id)s
+  AND effective_at IS NULL;
+
+-- name: erasure_is_complete
+UPDATE erasure_requests
+SET gone_at = %(now)s
+WHERE request_id = %(request_id)s
+  AND gone_at IS NULL;
+
+-- name: forget_items
+DELETE FROM erasure_items
+WHERE request_id = %(request_id)s;
+
+-- name: lock_certificates
+SELECT pg_advisory_xact_lock(7364285190002);
+
+-- name: newest_certificate
+SELECT sequence, hash
+FROM erasure_certificates
+ORDER BY sequence DESC
+LIMIT 1;
+
+-- name: add_certificate
+INSERT INTO erasure_certificates (sequence, tenant_id, request_id, statement, previous_hash, hash)
+VALUES (%(sequence)s, %(tenant_id)s, %(request_id)s, %(statement)s, %(previous_hash)s, %(hash)s);
+
+-- name: certificates
+SELECT sequence, statement, previous_hash, hash
+FROM erasure_certificates
+ORDER BY sequence;
+
+-- name: suppress
+INSERT INTO suppressions (tenant_id, address_hash, created_at)
+VALUES (%(tenant_id)s, %(address_hash)s, %(now)s)
+ON CONFLICT DO NOTHING;
+
+-- name: is_suppressed
+SELECT EXISTS (
+    SELECT FROM suppressions WHERE tenant_id = %(tenant_id)s AND address_hash = %(address_hash)s
+);
