@@ -6,6 +6,7 @@ Belongs here: commands. Does not belong here: what they do (relay.py, worker.py,
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -16,6 +17,8 @@ import click
 from penguinmails.queue.cli_jobs import COMMANDS
 from penguinmails.stack.console import console, json_option, notes, print_json, progress
 from penguinmails.stack.errors import InputError
+
+_metrics_port = click.option("--metrics-port", type=int, help="Serve this process's counts to Prometheus on this port.")
 
 
 @click.group()
@@ -38,23 +41,27 @@ def migrate(as_json: bool) -> None:
 
 
 @queue.command()
-def relay() -> None:
+@_metrics_port
+def relay(metrics_port: int | None) -> None:
     """Hand ready jobs over to Redis until stopped (any number may run)."""
     from penguinmails.queue.relay import Relay
     from penguinmails.stack.stores import resolve
 
     running = Relay(resolve())
+    _serve_metrics("relay", running.counts, metrics_port)
     notes.print("Relay runs; Ctrl-C stops it.")
     running.run(_until_signal())
 
 
 @queue.command()
-def reaper() -> None:
+@_metrics_port
+def reaper(metrics_port: int | None) -> None:
     """Take back what dead processes held, until stopped (one is active, others wait)."""
     from penguinmails.queue.reaper import Reaper
     from penguinmails.stack.stores import resolve
 
     running = Reaper(resolve())
+    _serve_metrics("reaper", running.counts, metrics_port)
     notes.print("Reaper runs; Ctrl-C stops it.")
     running.run(_until_signal())
 
@@ -62,8 +69,9 @@ def reaper() -> None:
 @queue.command()
 @click.option("--queue", "queue_names", multiple=True, help="Serve only this queue (repeatable; default: all known).")
 @click.option("--slots", default=2, show_default=True, type=click.IntRange(1, 256), help="Handlers running at once.")
+@_metrics_port
 @json_option
-def worker(queue_names: tuple[str, ...], slots: int, as_json: bool) -> None:
+def worker(queue_names: tuple[str, ...], slots: int, metrics_port: int | None, as_json: bool) -> None:
     """Run jobs until stopped; stopping waits up to 30 seconds for those that run."""
     from penguinmails.queue.child_processes import ChildProcesses
     from penguinmails.queue.handlers import Handlers
@@ -76,6 +84,7 @@ def worker(queue_names: tuple[str, ...], slots: int, as_json: bool) -> None:
     if unknown:
         raise InputError(f"queue {unknown[0]}", "has no handler here", f"Known: {', '.join(handlers.queue_names)}.")
     running = Worker(resolve(), served, ChildProcesses(handlers, slots=slots))
+    _serve_metrics("worker", running.counts, metrics_port)
     notes.print(f"Worker with {slots} slots serves {', '.join(served)}; Ctrl-C stops it.")
     running.run(_until_signal())
     if as_json:
@@ -178,8 +187,32 @@ def status(as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
+@queue.command()
+@click.option("--port", default=9464, show_default=True, help="0 finds a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+def metrics(port: int, host: str) -> None:
+    """Serve the figures of the whole queue to Prometheus until stopped."""
+    from penguinmails.queue.metrics import QueueCollector, serve
+    from penguinmails.stack.stores import resolve
+
+    server = serve([QueueCollector(resolve())], port=port, host=host)
+    notes.print(f"Metrics on http://{host}:{server.server_port}/metrics; Ctrl-C stops it.")
+    stop = _until_signal()
+    while not stop():
+        time.sleep(0.2)
+    server.shutdown()
+    server.server_close()
+
+
 for command in COMMANDS:
     queue.add_command(command)
+
+
+def _serve_metrics(kind: str, counts: object, port: int | None) -> None:
+    if port is not None:
+        from penguinmails.queue.metrics import ProcessCollector, serve
+
+        serve([ProcessCollector(kind, counts)], port=port)
 
 
 def _until_signal() -> Callable[[], bool]:

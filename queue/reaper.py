@@ -45,10 +45,29 @@ class Sweep:
         return self.jobs_reclaimed + self.jobs_buried + self.hand_offs_lost
 
 
+@dataclass
+class ReaperCounts:
+    """What this reaper has found since it was made."""
+
+    processes_died: int = 0
+    jobs_reclaimed: int = 0
+    jobs_buried: int = 0
+    hand_offs_lost: int = 0
+    redis_changes: int = 0
+
+    def add(self, sweep: Sweep) -> None:
+        self.processes_died += sweep.processes_died
+        self.jobs_reclaimed += sweep.jobs_reclaimed
+        self.jobs_buried += sweep.jobs_buried
+        self.hand_offs_lost += sweep.hand_offs_lost
+        self.redis_changes += sweep.redis_changed
+
+
 class Reaper:
     """One reaper. `step` is one sweep; `run` sweeps until told to stop."""
 
     def __init__(self, stores: Stores, *, configuration: Configuration = DEFAULTS) -> None:
+        self.counts = ReaperCounts()
         self._stores = stores
         self._configuration = configuration
         self._fast_lane = FastLane.open(stores)
@@ -91,6 +110,7 @@ class Reaper:
         living = [row[0] for row in connection.execute(LEASES["living_workers"])]
         sweep.hand_offs_lost += reconcile(connection, self._fast_lane, self._configuration, living)
         connection.execute(LEASES["forget_dead"], {"keep_seconds": _KEEP_DEAD_SECONDS})
+        self.counts.add(sweep)
         return sweep
 
     def close(self) -> None:

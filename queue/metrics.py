@@ -1,0 +1,206 @@
+"""What Prometheus scrapes: the whole queue from one probe, and what each process has counted itself.
+
+Belongs here: names and kinds of metrics, declared once (METRICS); the endpoint. Does not belong here: limits (thresholds.py).
+OpenTelemetry's messaging names stand beside, for those who translate.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from penguinmails.queue.probe import QueueSnapshot, probe
+from penguinmails.stack.errors import ServerError
+from penguinmails.stack.stores import Stores
+
+_FRESH_SECONDS = 2.0
+"""A snapshot is used again for this long, however many scrape."""
+
+Sample = tuple[tuple[str, ...], float]
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A figure of the whole queue.
+
+    Args:
+        samples: label values and figure of each sample of a snapshot.
+        open_telemetry: the name OpenTelemetry's messaging conventions have for it, where there is one.
+    """
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    samples: Callable[[QueueSnapshot], Iterable[Sample]]
+    open_telemetry: str = ""
+
+
+@dataclass(frozen=True)
+class ProcessCounter:
+    """A count that a process keeps from its start: `field` of its counts."""
+
+    name: str
+    help: str
+    field: str
+    open_telemetry: str = ""
+
+
+def _jobs(snapshot: QueueSnapshot) -> Iterator[Sample]:
+    for lane in snapshot.lanes:
+        for status in ("ready", "handed_off", "running", "scheduled"):
+            yield (lane.queue_name, lane.band, status), float(getattr(lane, status))
+
+
+def _quantiles(of: str) -> Callable[[QueueSnapshot], Iterator[Sample]]:
+    def samples(snapshot: QueueSnapshot) -> Iterator[Sample]:
+        for each in snapshot.ends:
+            for quantile in ("50", "95", "99"):
+                value = getattr(each, f"{of}_p{quantile}_seconds", None)
+                if value is not None:
+                    yield (each.queue_name, f"0.{quantile}"), value
+
+    return samples
+
+
+def _processes(snapshot: QueueSnapshot) -> Iterator[Sample]:
+    for kind in ("relay", "worker", "reaper"):
+        yield (kind,), float(snapshot.processes_of(kind))
+
+
+def _redis(field: str) -> Callable[[QueueSnapshot], Iterator[Sample]]:
+    return lambda s: iter([((), float(getattr(s.redis, field)))] if s.redis is not None else [])
+
+
+GAUGES = (
+    Gauge("queue_jobs", "Live jobs.", ("queue", "band", "status"), _jobs),
+    Gauge(
+        "queue_latency_seconds", "Age of the oldest job that may run.", ("queue", "band"),
+        lambda s: (((lane.queue_name, lane.band), lane.oldest_ready_seconds) for lane in s.lanes),
+    ),
+    Gauge(
+        "queue_redis_depth", "Messages in Redis.", ("queue", "band"),
+        lambda s: (((lane.queue_name, lane.band), float(lane.in_redis)) for lane in s.lanes if lane.in_redis is not None),
+    ),
+    Gauge("job_wait_seconds", "Wait until start, last 5 minutes.", ("queue", "quantile"), _quantiles("wait")),
+    Gauge(
+        "job_duration_seconds", "Run time, last 5 minutes.", ("queue", "quantile"), _quantiles("run"),
+        "messaging.process.duration",
+    ),
+    Gauge(
+        "jobs_finished_5_minutes", "Ends of the last 5 minutes.", ("queue", "outcome"),
+        lambda s: (
+            ((each.queue_name, outcome), float(getattr(each, outcome)))
+            for each in s.ends
+            for outcome in ("completed", "failed", "retried")
+        ),
+    ),
+    Gauge("queue_paused", "1 for a paused queue.", ("queue",), lambda s: (((name,), 1.0) for name in s.paused)),
+    Gauge("deadletter_jobs", "Dead letters.", (), lambda s: [((), float(s.dead_letters))]),
+    Gauge("workers", "Living processes.", ("kind",), _processes),
+    Gauge("worker_slots", "Slots of living workers.", (), lambda s: [((), float(sum(p.slots for p in s.processes)))]),
+    Gauge("worker_busy_slots", "Slots in use.", (), lambda s: [((), float(sum(p.busy for p in s.processes)))]),
+    Gauge(
+        "worker_heartbeat_age_seconds", "Longest silence of a living process.", ("kind",),
+        lambda s: (
+            ((kind,), max((p.silent_seconds for p in s.processes if p.kind == kind), default=0.0))
+            for kind in ("relay", "worker", "reaper")
+        ),
+    ),
+    Gauge("queue_overdue_hand_offs", "Hand-offs long past their lease.", (), lambda s: [((), float(s.overdue_hand_offs))]),
+    Gauge("queue_drift", "Hand-offs in PostgreSQL less messages in Redis.", (), lambda s: [((), float(s.drift))]),
+    Gauge("reconciler_silent_seconds", "Since the last reconciliation.", (), lambda s: [((), s.reconciler_silent_seconds)]),
+    Gauge("queue_oldest_transaction_seconds", "Oldest open snapshot.", (), lambda s: [((), s.oldest_transaction_seconds)]),
+    Gauge("queue_dead_rows", "Dead rows of the table jobs.", (), lambda s: [((), float(s.dead_rows))]),
+    Gauge("redis_up", "1 when Redis answers.", (), lambda s: [((), float(s.redis is not None))]),
+    Gauge("redis_memory_used_bytes", "Memory of Redis.", (), _redis("memory_bytes")),
+    Gauge("redis_memory_max_bytes", "Memory limit of Redis; 0 is none.", (), _redis("memory_limit_bytes")),
+    Gauge("redis_evicted_keys", "Keys evicted since Redis started: must stay 0.", (), _redis("evicted_keys")),
+)  # fmt: skip
+
+COUNTERS: Mapping[str, tuple[ProcessCounter, ...]] = {
+    "worker": (
+        ProcessCounter("jobs_started", "Jobs started.", "started", "messaging.client.consumed.messages"),
+        ProcessCounter("jobs_started_without_redis", "Of these, past Redis.", "started_without_redis"),
+        ProcessCounter("jobs_completed", "Jobs completed.", "completed"),
+        ProcessCounter("jobs_retried", "Attempts that failed and are tried again.", "retried"),
+        ProcessCounter("jobs_dead", "Jobs that became dead letters.", "dead"),
+        ProcessCounter("jobs_released", "Jobs given back.", "released"),
+        ProcessCounter("stale_messages_dropped", "Messages of another generation.", "stale"),
+        ProcessCounter("fenced_completions", "Ends that came too late.", "fenced"),
+        ProcessCounter("leases_lost", "Times this process had to begin anew.", "leases_lost"),
+    ),
+    "relay": (
+        ProcessCounter("jobs_handed_off", "Jobs handed over to Redis.", "handed_off", "messaging.client.sent.messages"),
+        ProcessCounter("hand_offs_put_back", "Hand-offs Redis did not take.", "put_back"),
+        ProcessCounter("jobs_promoted", "Scheduled jobs whose time came.", "promoted"),
+    ),
+    "reaper": (
+        ProcessCounter("jobs_reclaimed", "Jobs taken back from dead processes.", "jobs_reclaimed"),
+        ProcessCounter("jobs_buried", "Of these, dead letters.", "jobs_buried"),
+        ProcessCounter("hand_offs_lost", "Hand-offs Redis had lost.", "hand_offs_lost"),
+        ProcessCounter("processes_died", "Processes declared dead.", "processes_died"),
+        ProcessCounter("redis_epoch_changes", "Times Redis was another one.", "redis_changes"),
+    ),
+}
+
+
+class QueueCollector(Collector):
+    """The whole queue, from a probe that is taken when it is scraped."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._lock = threading.Lock()
+        self._snapshot: QueueSnapshot | None = None
+        self._taken_at = 0.0
+
+    def collect(self) -> Iterator[Metric]:
+        snapshot = self._fresh_snapshot()
+        up = GaugeMetricFamily("queue_up", "1 when the queue's PostgreSQL answers.")
+        up.add_metric([], float(snapshot is not None))
+        yield up
+        if snapshot is None:
+            return
+        for gauge in GAUGES:
+            family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+            for labels, value in gauge.samples(snapshot):
+                family.add_metric(labels, value)
+            yield family
+
+    def _fresh_snapshot(self) -> QueueSnapshot | None:
+        with self._lock:
+            if time.monotonic() - self._taken_at > _FRESH_SECONDS:
+                try:
+                    self._snapshot = probe(self._stores)
+                except ServerError:
+                    self._snapshot = None
+                self._taken_at = time.monotonic()
+            return self._snapshot
+
+
+class ProcessCollector(Collector):
+    """The counts of one process."""
+
+    def __init__(self, kind: str, counts: object) -> None:
+        self._kind = kind
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        for counter in COUNTERS[self._kind]:
+            yield CounterMetricFamily(counter.name, counter.help, value=float(getattr(self._counts, counter.field)))
+
+
+def serve(collectors: Iterable[Collector], *, port: int, host: str = "127.0.0.1") -> WSGIServer:
+    """Serves the metrics from a thread; returns the server (its `server_port` tells the port that 0 has found)."""
+    registry = CollectorRegistry()
+    for collector in collectors:
+        registry.register(collector)
+    server, _ = start_http_server(port, host, registry)
+    return server
