@@ -10,6 +10,7 @@ Belongs here: those two ways. Does not belong here: where batches come from (rol
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, time
 from pathlib import Path
 
 import duckdb
@@ -18,12 +19,26 @@ import pyarrow.parquet as pq
 from penguinmails.olap.build import SQL, Build, set_position
 from penguinmails.olap.declarations import Mart
 from penguinmails.olap.facts import FACTS
-from penguinmails.olap.landing import LandedSource, Manifest
-from penguinmails.olap.sources import EMAIL_EVENTS, EMAIL_MESSAGES, SOURCES, ReadMode, Source
+from penguinmails.olap.landing import Manifest
+from penguinmails.olap.sources import (
+    CAMPAIGN_SEQUENCE_STEPS,
+    CAMPAIGNS,
+    EMAIL_EVENTS,
+    EMAIL_MESSAGES,
+    LEADS,
+    SOURCES,
+    TENANTS,
+    ReadMode,
+    Source,
+)
 from penguinmails.stack.sql import Queries, read_sql
 
 _APPLY = Queries(SQL / "build" / "apply.sql")
 _RECOMPUTE = Queries(SQL / "build" / "recompute.sql")
+_FOLLOWED = tuple(source for source in SOURCES if source.mode is ReadMode.CHANGES)
+_REFERENCES = {"lead_id": LEADS, "campaign_id": CAMPAIGNS, "campaign_sequence_step_id": CAMPAIGN_SEQUENCE_STEPS}
+"""Columns of a message that the operational database empties when what they name is deleted."""
+_OF_A_TENANT = ("message_facts", "quarantined_events", *(fact.name for fact in FACTS), *(s.table for s in _FOLLOWED))
 
 
 def apply_batch(build: Build, manifest: Manifest, files: Mapping[str, Sequence[Path]]) -> int:
@@ -35,14 +50,15 @@ def apply_batch(build: Build, manifest: Manifest, files: Mapping[str, Sequence[P
     """
     with build.connection.cursor() as cursor:  # a cursor of its own: its temporary tables go with it
         cursor.execute("BEGIN")
-        followed = [source for source in SOURCES if source.mode is ReadMode.CHANGES]
         for source in SOURCES:
-            if source not in followed and source.table in manifest.sources:
+            if source.mode is ReadMode.WHOLE and source.table in manifest.sources:
+                _note_removed(cursor, source, files[source.table])
                 _replace(cursor, source, files[source.table])
-        if any(_is_whole(manifest, source) for source in followed):
-            news = _begin_anew(cursor, followed, manifest, files)
+        _remove_tenants(cursor, manifest)
+        if any(_is_whole(manifest, source) for source in _FOLLOWED):
+            news = _begin_anew(cursor, manifest, files)
         else:
-            news = _apply_changes(cursor, followed, files)
+            news = _apply_changes(cursor, manifest, files)
         set_position(cursor, manifest.batch, manifest.mark)
         cursor.execute("COMMIT")
     return news
@@ -56,42 +72,79 @@ def recompute(build: Build) -> None:
         cursor.execute("COMMIT")
 
 
-def _begin_anew(
-    cursor: duckdb.DuckDBPyConnection,
-    followed: Sequence[Source],
-    manifest: Manifest,
-    files: Mapping[str, Sequence[Path]],
-) -> int:
-    news = 0
-    for source in followed:
-        landed: LandedSource | None = manifest.sources.get(source.table)
-        if landed is None:
-            continue
-        news += landed.rows
-        if landed.whole:
+def _begin_anew(cursor: duckdb.DuckDBPyConnection, manifest: Manifest, files: Mapping[str, Sequence[Path]]) -> int:
+    for source in _FOLLOWED:
+        if _is_whole(manifest, source):
             _replace(cursor, source, files[source.table])
         else:
-            _bring_changes(cursor, source, files[source.table])
+            _bring_changes(cursor, source, files.get(source.table, ()))
             _put_changes(cursor, source)
     _recompute(cursor)
     cursor.execute(_APPLY["remember_every_day"])
-    return news
+    return sum(manifest.sources[source.table].rows for source in _FOLLOWED if source.table in manifest.sources)
 
 
-def _apply_changes(
-    cursor: duckdb.DuckDBPyConnection, followed: Sequence[Source], files: Mapping[str, Sequence[Path]]
-) -> int:
-    news = {source: _bring_changes(cursor, source, files.get(source.table, ())) for source in followed}
-    facts_change = news[EMAIL_EVENTS] + news[EMAIL_MESSAGES] > 0
+def _apply_changes(cursor: duckdb.DuckDBPyConnection, manifest: Manifest, files: Mapping[str, Sequence[Path]]) -> int:
+    for source in _FOLLOWED:
+        _bring_changes(cursor, source, files.get(source.table, ()))
+    _clear_references(cursor, manifest)
+    _note_gone_events(cursor, manifest, files.get(EMAIL_EVENTS.table, ()))
+    news = {source: _count(cursor, f"changed_{source.table}") for source in _FOLLOWED}
+    facts_change = news[EMAIL_EVENTS] + news[EMAIL_MESSAGES] + _count(cursor, "gone_events") > 0
     if facts_change:
         cursor.execute(_APPLY["touched_messages"])
         cursor.execute(_APPLY["remember_touched_days"])
+        cursor.execute(_APPLY["delete_gone_events"])
     for source, rows in news.items():
         if rows:
             _put_changes(cursor, source)
     if facts_change:
         _apply_differences(cursor)
     return sum(news.values())
+
+
+def _note_removed(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> None:
+    if source is not TENANTS and source not in _REFERENCES.values():
+        return
+    names = _names(source)
+    if files:
+        names["typed_key"] = ", ".join(f"CAST({name} AS UUID) AS {name}" for name in source.key)
+        cursor.execute(_APPLY["removed"].format(**names), {"files": [str(path) for path in files]})
+    else:
+        cursor.execute(_APPLY["removed_all"].format(**names))
+
+
+def _remove_tenants(cursor: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
+    if TENANTS.table in manifest.sources and _count(cursor, "removed_tenants"):
+        for table in _OF_A_TENANT:
+            cursor.execute(_APPLY["remove_tenants"].format(table=table))
+
+
+def _clear_references(cursor: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
+    for column, source in _REFERENCES.items():
+        removed = f"removed_{source.table}"
+        if source.table not in manifest.sources or not _count(cursor, removed):
+            continue
+        cleared = ", ".join("NULL" if part.name == column else part.name for part in EMAIL_MESSAGES.columns)
+        cursor.execute(_APPLY["clear_reference"].format(column=column, removed=removed))
+        cursor.execute(
+            _APPLY["messages_that_lose_a_reference"].format(column=column, removed=removed, cleared_columns=cleared)
+        )
+
+
+def _note_gone_events(cursor: duckdb.DuckDBPyConnection, manifest: Manifest, files: Sequence[Path]) -> None:
+    landed = manifest.sources.get(EMAIL_EVENTS.table)
+    if landed is None or landed.days is None:
+        cursor.execute(_APPLY["no_events_gone"])
+        return
+    bounds = {
+        "from_time": datetime.combine(landed.days.first, time()),
+        "to_time": datetime.combine(landed.days.after, time()),
+    }
+    if files:
+        cursor.execute(_APPLY["gone_events"], {"files": [str(path) for path in files], **bounds})
+    else:
+        cursor.execute(_APPLY["all_events_gone"], bounds)
 
 
 def _apply_differences(cursor: duckdb.DuckDBPyConnection) -> None:
@@ -143,15 +196,13 @@ def _replace(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[
         cursor.execute(_APPLY["replace_whole"].format(**names), {"files": [str(path) for path in files]})
 
 
-def _bring_changes(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> int:
+def _bring_changes(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> None:
     names = _names(source)
     if files:
         names["typed_columns"] = _typed_columns(source, files)
         cursor.execute(_APPLY["changed"].format(**names), {"files": [str(path) for path in files]})
     else:
         cursor.execute(_APPLY["nothing_changed"].format(**names))
-    row = cursor.execute(_APPLY["count_changed"].format(**names)).fetchone()
-    return int(row[0]) if row else 0
 
 
 def _put_changes(cursor: duckdb.DuckDBPyConnection, source: Source) -> None:
@@ -178,6 +229,11 @@ def _typed_columns(source: Source, files: Sequence[Path]) -> str:
         f"CAST({column.name if column.name in there else 'NULL'} AS {column.type}) AS {column.name}"
         for column in source.columns
     )
+
+
+def _count(cursor: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = cursor.execute(_APPLY["count"].format(table=table)).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _is_whole(manifest: Manifest, source: Source) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,14 @@ class Mark:
     system_identifier: str
     timeline: int
     as_of: datetime
+
+
+@dataclass(frozen=True)
+class Days:
+    """UTC days from `first` up to and without `after`."""
+
+    first: date
+    after: date
 
 
 class Extraction:
@@ -84,15 +92,19 @@ class Extraction:
                 remedy,
             )
 
-    def batches(self, source: Source, *, changes: bool) -> Iterator[pa.RecordBatch]:
+    def batches(self, source: Source, *, changes: bool, days: Days | None = None) -> Iterator[pa.RecordBatch]:
         """Yields the rows of `source` in the types of its declaration, a bounded batch at a time.
 
         Args:
             changes: only rows that the snapshot given to `compare_with` did not see; ignored for tables read whole.
+            days: with `changes`, all rows that occurred on these days as well.
         """
         with _typed_errors(f"table {source.table} of the operational database"):
             self._cursor.execute(_QUERIES["become"].format(role=source.role))
-            self._cursor.execute(_statement(source, changes=changes))
+            if days is not None:
+                self._cursor.execute(_QUERIES["remember_days"], (f"{days.first}T00:00Z", f"{days.after}T00:00Z"))
+                self._cursor.fetchall()
+            self._cursor.execute(_statement(source, changes=changes, with_days=days is not None))
             for batch in self._cursor.fetch_record_batch():
                 yield _as_declared(batch, source)
 
@@ -118,8 +130,13 @@ def open_extraction(url: SecretStr) -> Iterator[Extraction]:
         connection.rollback()
 
 
-def _statement(source: Source, *, changes: bool) -> str:
-    name = "whole" if source.mode is ReadMode.WHOLE else "changes" if changes else "first"
+def _statement(source: Source, *, changes: bool, with_days: bool = False) -> str:
+    if source.mode is ReadMode.WHOLE:
+        name = "whole"
+    elif not changes:
+        name = "first"
+    else:
+        name = "changes_and_days" if with_days else "changes"
     columns = [
         sql.SQL("{} AS {}").format(
             sql.SQL(column.expression) if column.expression else sql.Identifier(column.name),

@@ -16,7 +16,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from penguinmails.olap.errors import LandingDamaged
-from penguinmails.olap.extraction import Mark
+from penguinmails.olap.extraction import Days, Mark
 from penguinmails.olap.sources import Source
 from penguinmails.stack.object_store import Bucket, ObjectMissing
 
@@ -53,11 +53,13 @@ class LandedSource:
 
     Args:
         whole: the rows are the whole table and take the place of all before; otherwise they are changes of it.
+        days: days of events that are complete here: what is not here of them was deleted.
     """
 
     whole: bool
     rows: int
     parts: tuple[Part, ...]
+    days: Days | None = None
 
     @property
     def content(self) -> str:
@@ -183,7 +185,8 @@ class Landing:
         batches: Iterable[pa.RecordBatch],
         *,
         whole: bool,
-        progress: Callable[[int], None],
+        days: Days | None = None,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> LandedSource:
         """Writes rows into Parquet files on this machine; `send` brings them into the object store."""
         folder = self._local_folder(source.table, batch)
@@ -195,7 +198,7 @@ class Landing:
             key = f"{ROOT}/{source.table}/{batch:012d}/{path.name}"
             rows = pq.read_metadata(path).num_rows
             parts.append(Part(key, rows, path.stat().st_size, _sha256(path)))
-        return LandedSource(whole, sum(part.rows for part in parts), tuple(parts))
+        return LandedSource(whole, sum(part.rows for part in parts), tuple(parts), days)
 
     def send(self, landed: LandedSource) -> None:
         """Stores the files that `write` made."""
@@ -288,4 +291,5 @@ def _mark(document: dict[str, Any]) -> Mark:
 
 
 def _landed(document: dict[str, Any]) -> LandedSource:
-    return LandedSource(**{**document, "parts": tuple(Part(**part) for part in document["parts"])})
+    days = document["days"] and Days(*(date.fromisoformat(document["days"][name]) for name in ("first", "after")))
+    return LandedSource(**{**document, "parts": tuple(Part(**part) for part in document["parts"]), "days": days})

@@ -19,10 +19,10 @@ from pathlib import Path
 from penguinmails.olap.apply import apply_batch
 from penguinmails.olap.build import Build, Position, open_build, set_position
 from penguinmails.olap.errors import BuildBusy
-from penguinmails.olap.extraction import Extraction, open_extraction
+from penguinmails.olap.extraction import Days, Extraction, open_extraction
 from penguinmails.olap.landing import LandedSource, Landing, Manifest
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
-from penguinmails.olap.sources import SOURCES, ReadMode, Source
+from penguinmails.olap.sources import EMAIL_EVENTS, SOURCES, ReadMode, Source
 from penguinmails.stack.clock import utc_now
 from penguinmails.stack.object_store import Bucket, BucketAddress
 from penguinmails.stack.stores import Stores
@@ -69,10 +69,13 @@ def roll_up(
     clock: Callable[[], datetime] = utc_now,
     progress: Callable[[int], None] = _no_progress,
     wait_seconds: float = WAIT_SECONDS,
+    days: Days | None = None,
 ) -> RollUpReport:
     """Brings everything committed in the operational database so far into the facts.
 
     Args:
+        days: days whose events are read again and whole: the backfill of days, and the way in which events that were
+            deleted in the operational database leave the facts.
         progress: called with the number of rows just read.
         wait_seconds: how long to wait for another roll-up or publication to finish.
 
@@ -91,7 +94,7 @@ def roll_up(
             batches, changed = apply_chain(build, landing)
             position = build.position()
             batch = position.batch + 1 if position else 1
-            manifest = extract(stores, landing, position, batch=batch, progress=progress)
+            manifest = extract(stores, landing, position, batch=batch, days=days, progress=progress)
             if manifest.sources:
                 changed += _apply(build, landing, manifest)
                 batches += 1
@@ -167,6 +170,7 @@ def extract(
     position: Position | None,
     *,
     batch: int,
+    days: Days | None = None,
     progress: Callable[[int], None] = _no_progress,
 ) -> Manifest:
     """Reads what changed since `position` and lands it as `batch`; lands nothing when nothing changed.
@@ -183,7 +187,7 @@ def extract(
         written = {
             source.table: landed
             for source in SOURCES
-            if (landed := _extract_source(extraction, landing, source, batch, last, progress)) is not None
+            if (landed := _extract_source(extraction, landing, source, batch, last, days, progress)) is not None
         }
         whole = {table: landed.content for table, landed in written.items() if landed.whole}
         manifest = Manifest(
@@ -208,6 +212,7 @@ def _extract_source(
     source: Source,
     batch: int,
     last: Manifest | None,
+    days: Days | None,
     progress: Callable[[int], None],
 ) -> LandedSource | None:
     """Returns what was written of a table, None when it did not change since the last batch.
@@ -217,9 +222,11 @@ def _extract_source(
     """
     known = last is not None and last.fingerprints.get(source.table) == source.fingerprint
     whole = source.mode is ReadMode.WHOLE or last is None
-    landed = landing.write(source, batch, extraction.batches(source, changes=known), whole=whole, progress=progress)
+    complete = days if source is EMAIL_EVENTS and known else None
+    rows = extraction.batches(source, changes=known, days=complete)
+    landed = landing.write(source, batch, rows, whole=whole, days=complete, progress=progress)
     if not whole:
-        return landed if landed.rows else None
+        return landed if landed.rows or complete else None
     unchanged = known and last is not None and last.contents.get(source.table) == landed.content
     return None if unchanged else landed
 

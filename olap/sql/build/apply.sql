@@ -4,6 +4,66 @@
 -- A table that was read whole; what was known of it has been emptied.
 INSERT INTO {table} SELECT {typed_columns} FROM read_parquet($files);
 
+-- name: removed
+-- Rows of a table read whole that are there no more.
+CREATE OR REPLACE TEMP TABLE removed_{table} AS
+SELECT {key} FROM {table}
+EXCEPT
+SELECT {typed_key} FROM read_parquet($files);
+
+-- name: removed_all
+CREATE OR REPLACE TEMP TABLE removed_{table} AS
+SELECT {key} FROM {table};
+
+-- name: clear_reference
+-- What the operational database does itself (ON DELETE SET NULL), without the message counting as changed there.
+UPDATE changed_email_messages SET {column} = NULL
+FROM {removed} AS removed
+WHERE changed_email_messages.tenant_id = removed.tenant_id AND changed_email_messages.{column} = removed.{column};
+
+-- name: messages_that_lose_a_reference
+INSERT INTO changed_email_messages
+SELECT {cleared_columns}
+FROM email_messages AS message
+SEMI JOIN {removed} AS removed USING (tenant_id, {column})
+ANTI JOIN changed_email_messages AS changed USING (tenant_id, message_id);
+
+-- name: remove_tenants
+-- A tenant that is deleted is gone with everything, sums included.
+DELETE FROM {table} WHERE tenant_id IN (SELECT tenant_id FROM removed_tenants);
+
+-- name: gone_events
+-- Events of days that were read whole and that are there no more.
+CREATE OR REPLACE TEMP TABLE gone_events AS
+SELECT tenant_id, event_id, occurred_at, message_id
+FROM email_events
+ANTI JOIN (
+    SELECT
+        CAST(tenant_id AS UUID) AS tenant_id,
+        CAST(event_id AS UUID) AS event_id,
+        occurred_at
+    FROM read_parquet($files)
+) AS arrived USING (tenant_id, event_id, occurred_at)
+WHERE occurred_at >= $from_time AND occurred_at < $to_time;
+
+-- name: all_events_gone
+CREATE OR REPLACE TEMP TABLE gone_events AS
+SELECT tenant_id, event_id, occurred_at, message_id
+FROM email_events
+WHERE occurred_at >= $from_time AND occurred_at < $to_time;
+
+-- name: no_events_gone
+CREATE OR REPLACE TEMP TABLE gone_events AS
+SELECT tenant_id, event_id, occurred_at, message_id FROM email_events LIMIT 0;
+
+-- name: delete_gone_events
+DELETE FROM email_events
+USING gone_events AS gone
+WHERE
+    email_events.tenant_id = gone.tenant_id
+    AND email_events.event_id = gone.event_id
+    AND email_events.occurred_at = gone.occurred_at;
+
 -- name: changed
 -- What really differs from what is known: a row may come again unchanged.
 CREATE OR REPLACE TEMP TABLE {changed} AS
@@ -18,8 +78,8 @@ SELECT {columns} FROM {table} SEMI JOIN arrived USING ({key});
 CREATE OR REPLACE TEMP TABLE {changed} AS
 SELECT {columns} FROM {table} LIMIT 0;
 
--- name: count_changed
-SELECT COUNT(*) FROM {changed};
+-- name: count
+SELECT COUNT(*) FROM {table};
 
 -- name: delete_changed
 DELETE FROM {table} USING {changed} WHERE {same_key};
@@ -37,13 +97,19 @@ SELECT tenant_id, message_id FROM changed_email_events
 UNION
 SELECT tenant_id, message_id
 FROM email_events
-SEMI JOIN changed_email_events USING (tenant_id, event_id, occurred_at);
+SEMI JOIN changed_email_events USING (tenant_id, event_id, occurred_at)
+UNION
+SELECT tenant_id, message_id FROM gone_events;
 
 -- name: remember_touched_days
 INSERT INTO touched_days
-SELECT DISTINCT CAST(occurred_at AS DATE) AS day
-FROM changed_email_events
-WHERE CAST(occurred_at AS DATE) NOT IN (SELECT day FROM touched_days);
+SELECT day
+FROM (
+    SELECT CAST(occurred_at AS DATE) AS day FROM changed_email_events
+    UNION
+    SELECT CAST(occurred_at AS DATE) AS day FROM gone_events
+)
+WHERE day NOT IN (SELECT day FROM touched_days);
 
 -- name: remember_every_day
 INSERT INTO touched_days

@@ -53,3 +53,20 @@ FROM {table}
 WHERE
     xid >= pg_snapshot_xmin(current_setting('penguinmails.previous_snapshot')::pg_snapshot)
     AND NOT pg_visible_in_snapshot(xid, current_setting('penguinmails.previous_snapshot')::pg_snapshot);
+
+-- name: changes_and_days
+-- The same, and every row of some days besides, so that what was deleted there can be seen.
+SELECT {columns}
+FROM {table}
+WHERE
+    (
+        xid >= pg_snapshot_xmin(current_setting('penguinmails.previous_snapshot')::pg_snapshot)
+        AND NOT pg_visible_in_snapshot(xid, current_setting('penguinmails.previous_snapshot')::pg_snapshot)
+    )
+    OR (
+        occurred_at >= current_setting('penguinmails.from_time')::timestamptz
+        AND occurred_at < current_setting('penguinmails.to_time')::timestamptz
+    );
+
+-- name: remember_days
+SELECT set_config('penguinmails.from_time', $1, true), set_config('penguinmails.to_time', $2, true);
