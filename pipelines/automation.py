@@ -15,6 +15,7 @@ from penguinmails.pipelines.partitions import DAILY
     job=daily,
     cron_schedule="0 2 * * *",
     execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every night at 02:00 UTC: the day that has just ended.",
 )
 def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
@@ -28,6 +29,7 @@ queue_every_five_minutes = dg.ScheduleDefinition(
     job=watch_queue,
     cron_schedule="*/5 * * * *",
     execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="One small run: the series goes to the history table, not into Dagster's event log.",
 )
 

@@ -15,6 +15,7 @@ import click
 
 from penguinmails.stack.console import console, json_option, notes, print_json, progress
 from penguinmails.stack.errors import InputError
+from penguinmails.stack.settings import CHECKOUT
 from penguinmails.stack.stores import resolve
 
 _FIRST_PORT = 3000
@@ -73,10 +74,13 @@ def ui(port: int | None) -> None:
     from penguinmails.pipelines.instance import prepare
 
     port = port or _free_port()
-    environment = os.environ | prepare(stores)
+    environment = os.environ | prepare(stores) | {"PYTHONWARNINGS": "ignore:Function `dev_command` is superseded"}
     console.print(f"Dagster's UI: http://127.0.0.1:{port}  (Ctrl-C ends it; the servers stay: penguinmails down)")
     dagster = Path(sys.executable).with_name("dagster")
-    arguments = ["dev", "-m", "penguinmails.pipelines.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    workspace = CHECKOUT / "workspace.yaml"
+    location = ["-w", str(workspace)] if workspace.exists() else ["-m", "penguinmails.pipelines.definitions"]
+    arguments = ["dev", *location, "-h", "127.0.0.1", "-p", str(port)]
+    os.chdir(environment["DAGSTER_HOME"])  # elsewhere Dagster warns of a dagster.yaml that it does not use
     os.execve(dagster, [str(dagster), *arguments], environment)  # noqa: S606 - Ctrl-C must reach it directly
 
 

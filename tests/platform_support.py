@@ -11,6 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penguinmails.content_store.reading import ContentReader
+from penguinmails.olap.reading import open_marts
+from penguinmails.oltp.bodies import MessageBodies
+from penguinmails.oltp.ledger import loaded_items, set_aside_items
+from penguinmails.stack.settings import Settings
+from penguinmails.stack.stores import resolve
+
 MARTS = "SELECT * EXCLUDE (updated) FROM campaign_analytics ORDER BY ALL"
 FACTS = "SELECT * FROM email_daily ORDER BY ALL"
 
@@ -51,13 +58,17 @@ class Platform:
     def run(self, *arguments: str | Path) -> Any:
         return self.ask("run", *arguments)
 
-    def state(self, folder: Path) -> State:
-        """Reads everything back; `folder` is a new folder for the bodies."""
-        self.call("content", "get", "--all", "--to", folder)
-        return State(
-            messages={item["item_name"]: (item["message_id"], item["sha256"]) for item in self.ask("oltp", "messages")},
-            bodies={path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.eml")},
-            set_aside=sorted(item["item_name"] for item in self.ask("oltp", "set-aside")),
-            facts=self.ask("sql", FACTS),
-            marts=self.ask("sql", MARTS),
-        )
+    def state(self) -> State:
+        """Reads everything back, as the commands do."""
+        stores = resolve(Settings(home=self.home))
+        messages = list(loaded_items(stores))
+        with ContentReader(stores, bodies=MessageBodies(stores)) as reader, open_marts(stores) as marts:
+            return State(
+                messages={item.item_name: (str(item.message_id), item.sha256) for item in messages},
+                bodies={
+                    str(item.message_id): hashlib.sha256(reader.read(item.storage_key)).hexdigest() for item in messages
+                },
+                set_aside=sorted(item.item_name for item in set_aside_items(stores)),
+                facts=marts.execute(FACTS).fetchall(),
+                marts=marts.execute(MARTS).fetchall(),
+            )

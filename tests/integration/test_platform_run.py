@@ -47,15 +47,18 @@ def test_hostile_mail_is_accounted_for_and_comes_back_bit_for_bit(platform: Plat
     assert intake["read"] == len(HOSTILE) + 1
     assert intake["loaded"] + intake["set_aside"] + intake["duplicates"] == intake["read"]
 
-    state = platform.state(tmp_path / "bodies")
+    state = platform.state()
     assert {*state.messages, *state.set_aside} == {*HOSTILE, "large.eml"}
     for name, (message_id, digest) in state.messages.items():
         assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest()
         assert state.bodies[message_id] == digest
+    message_id, digest = state.messages["binary.eml"]
+    platform.call("content", "get", "--message", message_id, "-o", tmp_path / "returned.eml")
+    assert hashlib.sha256((tmp_path / "returned.eml").read_bytes()).hexdigest() == digest
 
     again = platform.run("--mail", folder)["reports"]
     assert (again["intake"]["loaded"], again["hand_over"]["messages"], again["roll_up"]["rows_extracted"]) == (0, 0, 0)
-    assert platform.state(tmp_path / "bodies again") == state
+    assert platform.state() == state
     assert platform.ask("doctor")["healthy"]
 
 
