@@ -6,7 +6,7 @@ Belongs here: options, what people see. Does not belong here: the work itself.
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -23,15 +23,22 @@ def marts() -> None:
 
 @marts.command("roll-up")
 @click.option("--wait", "wait_seconds", default=600.0, show_default=True, help="Seconds to wait for another roll-up.")
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day to read again and whole.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last of those days (default: the first).")
 @json_option
-def roll_up_command(wait_seconds: float, as_json: bool) -> None:
+def roll_up_command(wait_seconds: float, first: datetime | None, last: datetime | None, as_json: bool) -> None:
     """Bring everything committed so far into the facts."""
+    from penguinmails.olap.extraction import Days
     from penguinmails.olap.roll_up import roll_up
+    from penguinmails.stack.errors import InputError
     from penguinmails.stack.stores import resolve
 
+    days = Days(first.date(), (last or first).date() + timedelta(days=1)) if first else None
+    if (last and not first) or (days and days.after <= days.first):
+        raise InputError("--from and --to", "name no days", "Give --from, and --to not before it.")
     with progress() as bar:
         task = bar.add_task("Reading the operational database", total=None)
-        report = roll_up(resolve(), progress=lambda rows: bar.advance(task, rows), wait_seconds=wait_seconds)
+        report = roll_up(resolve(), progress=lambda rows: bar.advance(task, rows), wait_seconds=wait_seconds, days=days)
     if as_json:
         print_json(report)
         return
@@ -222,6 +229,24 @@ def export(folder: Path, form: str, names: tuple[str, ...], tenant: UUID | None,
         print_json(files)
     else:
         console.print(f"{len(files)} marts, {sum(file.rows for file in files):,} rows written to {folder}")
+
+
+@marts.command()
+@click.option("--apply", "really", is_flag=True, help="Do it; without this it only says what would be removed.")
+@json_option
+def compact(really: bool, as_json: bool) -> None:
+    """Make the landing zone one base batch and remove what it replaces."""
+    from penguinmails.olap import compacting
+    from penguinmails.stack.stores import resolve
+
+    report = compacting.compact(resolve(), dry_run=not really)
+    if as_json:
+        print_json(report)
+        return
+    done = "Removed" if really else "Would remove"
+    console.print(
+        f"{done} {report.objects_removed:,} objects, {size(report.bytes_removed)}; base is batch {report.base}"
+    )
 
 
 @click.command()

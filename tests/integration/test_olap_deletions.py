@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from olap_support import (  # noqa: F401 - fixtures
     START,
@@ -15,6 +17,7 @@ from olap_support import (  # noqa: F401 - fixtures
     world_fixture,
 )
 
+from penguinmails.olap.compacting import compact
 from penguinmails.olap.errors import ReconciliationFailed
 from penguinmails.olap.extraction import Days
 from penguinmails.olap.publishing import publish
@@ -115,3 +118,48 @@ def test_days_that_aged_out_of_the_database_keep_their_sums(filled: Stores, worl
     publish(filled)
     assert reconcile(filled).differences == ()
     assert total(filled, "SELECT SUM(sent) FROM email_daily") == 4
+
+
+def test_compaction_removes_the_erased_from_the_landing_zone(filled: Stores, world: World) -> None:
+    bucket = filled.open_bucket()
+
+    def landing_mentions(lead: str) -> bool:
+        for entry in bucket.list("landing/"):
+            if entry.key.endswith(".parquet"):
+                table = pq.read_table(pa.BufferReader(bucket.get(entry.key)))
+                if "lead_id" in table.schema.names and str(named(lead)) in table["lead_id"].to_pylist():
+                    return True
+        return False
+
+    delete(world, "DELETE FROM leads WHERE id = %s", named("t1.l1"))
+    roll_up(filled)
+    assert landing_mentions("t1.l1")
+    planned = compact(filled, dry_run=True)
+    assert landing_mentions("t1.l1")
+    done = compact(filled)
+    assert (planned.base, planned.objects_removed) == (done.base, done.objects_removed)
+    assert not landing_mentions("t1.l1")
+    world.event("1", "opened", 3)
+    rebuild(filled)
+    publish(filled)
+    assert_marts_are_exact(filled, world)
+    assert roll_up(filled).batches == 0
+
+
+def test_a_compaction_killed_before_its_position_is_taken_up(
+    filled: Stores, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "penguinmails.olap.compacting.set_position", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            compact(filled)
+    world.event("1", "opened", 3)
+    roll_up(filled)
+    publish(filled)
+    assert_marts_are_exact(filled, world)
+    compact(filled)
+    rebuild(filled)
+    publish(filled)
+    assert_marts_are_exact(filled, world)
