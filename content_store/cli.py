@@ -17,8 +17,9 @@ from uuid import UUID
 import click
 from rich.table import Table
 
-from penguinmails.content_store import bucket_probe, checking, export, message_parts
+from penguinmails.content_store import bucket_probe, checking, export, index, message_parts
 from penguinmails.content_store.bucket import open_bucket
+from penguinmails.content_store.cli_deletion import COMMANDS
 from penguinmails.content_store.hand_over import hand_over
 from penguinmails.content_store.ports import DEFAULT_GRACE, MessageBodies
 from penguinmails.content_store.reading import ContentReader
@@ -183,6 +184,21 @@ def probe(as_json: bool) -> None:
             )
         console.print(table)
     sys.exit(0 if report.usable else 1)
+
+
+@content.command()
+@json_option
+def migrate(as_json: bool) -> None:
+    """Bring the content database up to date."""
+    applied = index.migrate(resolve())
+    if as_json:
+        print_json({"applied": applied})
+    else:
+        console.print(f"Applied: {', '.join(applied)}" if applied else "Nothing to apply.")
+
+
+for _command in COMMANDS:
+    content.add_command(_command)
 
 
 def _get_all(stores: Stores, folder: Path | None, tenant_id: UUID | None, *, as_json: bool) -> None:

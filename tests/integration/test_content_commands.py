@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 from content_support import TENANT_A, HandOverArea, bodies, mail, make_template, message_id, stores_of
 
-from penguinmails.content_store import cli, doctor
-from penguinmails.content_store.errors import ContentUnknown
+from penguinmails.content_store import cli, cli_deletion, doctor
+from penguinmails.content_store.errors import ContentGone, ContentUnknown
 from penguinmails.content_store.storage_layout import PREFIX, storage_key
 from penguinmails.stack.object_store import Bucket
 from penguinmails.stack.stores import Stores
@@ -30,6 +30,7 @@ def stores(template_database, clone_database, bucket: Bucket, tmp_path: Path) ->
 def area(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Iterator[HandOverArea]:
     area = HandOverArea(stores.content_url)
     monkeypatch.setattr(cli, "resolve", lambda: stores)
+    monkeypatch.setattr(cli_deletion, "resolve", lambda: stores)
     monkeypatch.setattr(cli, "port", lambda name: {"message_bodies": lambda _: area}[name])
     yield area
     area.close()
@@ -82,3 +83,29 @@ def test_doctor_finds_a_lost_key(stores: Stores, area: HandOverArea) -> None:
     bad = [finding for finding in doctor.examine(stores) if not finding.ok]
     assert [finding.name for finding in bad] == ["content keys"]
     assert bad[0].remedy
+
+
+def test_nothing_is_destroyed_without_being_told_to(stores: Stores, area: HandOverArea, tmp_path: Path) -> None:
+    area.add(*bodies(8))
+    call("hand-over")
+    keys = [storage_key(TENANT_A, message_id(number)) for number in range(8)]
+    listed = tmp_path / "named"
+    listed.write_text("\n".join(keys[:4]))
+    for arguments in (["delete", *keys], ["erase", "--from", str(listed)], ["retention", "apply"], ["compact"]):
+        assert call(*arguments).exit_code == 0
+    assert answer("stats")["messages"] == 8
+    hold = answer("hold", "place", "--tenant", str(TENANT_A), "--matter", "9/2026", keys[0])
+    erased = answer("erase", "--from", str(listed), "--person", "lead1@example.net", "--execute")
+    assert [(item["messages"], item["blocked"], item["effective"]) for item in erased] == [(4, 1, False)]
+    assert [item["effective"] for item in answer("hold", "release", hold["hold_id"])] == [True]
+    assert isinstance(call("get", keys[0]).exception, ContentGone)
+    assert answer("delete", keys[5], "--execute")["changed"] == [keys[5]]
+    assert answer("undelete", keys[5])["changed"] == [keys[5]]
+    assert call("get", keys[5]).stdout_bytes == mail(5)
+    assert call("retention", "policy", "--tenant", str(TENANT_A), "--class", "outbound", "--days", "1").exit_code == 0
+    assert answer("retention", "plan")["messages"] == 4
+    assert answer("retention", "apply", "--execute")["messages"] == 4
+    assert answer("compact", "--erased-now", "--execute")["packs_rewritten"] == 1
+    assert answer("certificates")["broken_at"] is None
+    for arguments in (["hold", "list"], ["retention", "plan"], ["certificates"], ["erase", "--execute"], ["migrate"]):
+        assert call(*arguments).exit_code == 0, arguments
