@@ -1,4 +1,4 @@
-"""`penguinmails content …`: what deletes, keeps, erases and compacts.
+"""`penguinmails content …`: what deletes, keeps, erases, compacts and repairs.
 
 Nothing destructive happens without `--execute`: without it each command says what it would do.
 
@@ -19,6 +19,7 @@ from penguinmails.content_store import erasure, holds, retention
 from penguinmails.content_store.certificates import check_chain
 from penguinmails.content_store.compaction import compact, plan_compaction
 from penguinmails.content_store.deletion import soft_delete, undelete
+from penguinmails.content_store.repair import repair_index
 from penguinmails.content_store.storage_layout import ids_of
 from penguinmails.stack.clock import utc_now
 from penguinmails.stack.console import console, json_option, print_json, size
@@ -228,6 +229,24 @@ def compact_command(erased_now: bool, execute: bool, as_json: bool) -> None:
     sys.exit(4 if report.refused else 0)
 
 
+@click.command("repair-index")
+@_execute
+@json_option
+def repair_command(execute: bool, as_json: bool) -> None:
+    """Bring a restored index up to the packs: locations, sizes, dictionaries. Keys come from the backup alone."""
+    report = repair_index(resolve(), clock=utc_now, execute=execute)
+    if as_json:
+        print_json(report)
+    else:
+        done = "mended" if execute else "to mend (add --execute)"
+        console.print(
+            f"{report.packs_looked_at:,} packs looked at; {done}: {report.packs_added:,} packs, "
+            f"{report.messages_found_again:,} messages, {report.dictionaries_added:,} dictionaries. "
+            f"{report.messages_without_key:,} messages have no key in this index."
+        )
+    sys.exit(4 if report.unreadable else 0)
+
+
 COMMANDS: tuple[click.Command, ...] = (
     delete_command,
     undelete_command,
@@ -236,6 +255,7 @@ COMMANDS: tuple[click.Command, ...] = (
     erase_command,
     certificates_command,
     compact_command,
+    repair_command,
 )
 
 

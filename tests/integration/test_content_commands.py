@@ -107,5 +107,12 @@ def test_nothing_is_destroyed_without_being_told_to(stores: Stores, area: HandOv
     assert answer("retention", "apply", "--execute")["messages"] == 4
     assert answer("compact", "--erased-now", "--execute")["packs_rewritten"] == 1
     assert answer("certificates")["broken_at"] is None
-    for arguments in (["hold", "list"], ["retention", "plan"], ["certificates"], ["erase", "--execute"], ["migrate"]):
+    for arguments in (
+        ["hold", "list"],
+        ["retention", "plan"],
+        ["certificates"],
+        ["erase", "--execute"],
+        ["migrate"],
+        ["repair-index"],
+    ):
         assert call(*arguments).exit_code == 0, arguments
