@@ -188,3 +188,25 @@ def retention(*, carry_out: bool, extracted: str | None, as_json: bool) -> None:
     for step in steps:
         table.add_row(step.table, f"{step.month:%Y-%m}", size(step.size_bytes), step.blocked_by or "-")
     console.print(table if steps else "No month is older than its policy.")
+
+
+@oltp.command()
+@click.option(
+    "--as-if-large", is_flag=True, help="Rule out reading whole tables, to see the plans of a large database."
+)
+@json_option
+def explain(*, as_if_large: bool, as_json: bool) -> None:
+    """Show how the application's statements are served as the busiest tenant: indexes, pages, rows thrown away."""
+    from penguinmails.oltp.explaining import explain_all
+
+    found = explain_all(resolve(), as_if_large=as_if_large)
+    if as_json:
+        print_json(found)
+    else:
+        table = Table("statement", "indexes", "pages", "thrown away", "problems")
+        for one in found:
+            problems = "; ".join(one.problems) or "-"
+            table.add_row(one.statement, "\n".join(one.indexes), str(one.pages), str(one.discarded_rows), problems)
+        console.print(table)
+    if any(one.problems for one in found):
+        sys.exit(1)

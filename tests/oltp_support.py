@@ -101,11 +101,11 @@ def empty(stores: Stores) -> None:
 
 
 @pytest.fixture
-def rows(stores: Stores) -> Callable[..., list[tuple[object, ...]]]:
+def rows(shared_stores: Stores) -> Callable[..., list[tuple[object, ...]]]:
     """Returns a function that runs a query past row level security and returns its rows."""
 
     def read(query: str, *values: object) -> list[tuple[object, ...]]:
-        with psycopg.connect(stores.oltp_url.get_secret_value()) as connection:
+        with psycopg.connect(shared_stores.oltp_url.get_secret_value()) as connection:
             return connection.execute(query, values).fetchall()  # type: ignore[call-overload, no-any-return]
 
     return read

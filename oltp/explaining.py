@@ -1,0 +1,142 @@
+"""How the database serves the application's statements: plans, not times.
+
+Belongs here: running EXPLAIN as the application and comparing it with statements.EXPECTATIONS. Does not belong here: the
+expectations. Statements that write are rolled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from penguinmails.oltp.connections import Connection, Role, connect
+from penguinmails.oltp.statements import EXPECTATIONS, QUERIES, Expectation
+from penguinmails.oltp.tenancy import Session, tenant_session
+from penguinmails.stack.errors import InputError
+from penguinmails.stack.sql import Queries
+from penguinmails.stack.stores import Stores
+
+_ASK = Queries(Path(__file__).parent / "explaining.sql")
+_FIXED_VALUES = {"status": "sending", "roles": ["member"]}
+_SMALL_TABLE_PAGES = 4
+"""Reading all of a table of so few pages is as good as any index (partitions of months to come are empty)."""
+_LEAD_STATUS = {"status": "active"}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How one statement was served.
+
+    Args:
+        statement: its name.
+        indexes: indexes that were used, of partitions under the name of the whole table's.
+        pages: pages of 8 KiB it touched.
+        discarded_rows: rows it read and threw away.
+        problems: in what it does not keep to its expectation.
+    """
+
+    statement: str
+    indexes: tuple[str, ...]
+    pages: int
+    discarded_rows: int
+    problems: tuple[str, ...]
+
+
+class _Explained(Exception):
+    """Ends a session whose statement was only tried, so that what it wrote is undone; carries the plan."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        super().__init__()
+        self.plan = plan
+
+
+def explain_all(stores: Stores, *, as_if_large: bool = False) -> list[Explanation]:
+    """Runs every statement as the busiest tenant and returns how it was served; nothing stays written.
+
+    Args:
+        stores: where the OLTP database is.
+        as_if_large: rule out reading whole tables, which is right while they are small, to see what a large one gets.
+
+    Raises:
+        InputError: there is no tenant with messages of a campaign.
+        ServerError: the database cannot be reached or is not migrated.
+    """
+    with connect(stores.oltp_url, Role.LOADER) as connection:
+        tenant_id, values = _samples(connection)
+        wholes = {str(part): str(whole) for part, whole in connection.execute(_ASK["index_of_partition"])}
+    with connect(stores.oltp_app_url) as connection:
+        return [_explain(connection, tenant_id, name, values, wholes, as_if_large=as_if_large) for name in EXPECTATIONS]
+
+
+def _samples(connection: Connection) -> tuple[UUID, dict[str, Any]]:
+    row = connection.execute(_ASK["busiest_tenant"]).fetchone()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        values = cursor.execute(_ASK["sample_values"], {"tenant_id": row[0]}).fetchone() if row else None
+    if row is None or values is None:
+        raise InputError("OLTP database", "has no tenant with campaigns", "Run 'penguinmails oltp seed' first.")
+    return row[0], values | _FIXED_VALUES | {"id": values["campaign_id"]}
+
+
+def _explain(
+    connection: Connection,
+    tenant_id: UUID,
+    name: str,
+    values: dict[str, Any],
+    wholes: dict[str, str],
+    *,
+    as_if_large: bool,
+) -> Explanation:
+    own = values | (_LEAD_STATUS if name.startswith("leads") else {})
+    statement = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) ") + sql.SQL(QUERIES[name])
+    try:
+        with tenant_session(connection, tenant_id, values["user_id"]) as session:
+            if as_if_large:
+                session.execute(_ASK["as_if_large"])
+            _explain_and_undo(session, statement, own)
+    except _Explained as explained:
+        return _judged(name, explained.plan, EXPECTATIONS[name], wholes)
+    raise InputError(f"statement {name}", "was not explained", "Report this.")
+
+
+def _explain_and_undo(session: Session, statement: sql.Composed, values: dict[str, Any]) -> None:
+    row = session.execute(statement, values).fetchone()
+    raise _Explained(row[0][0]["Plan"] if row else {})
+
+
+def _judged(name: str, plan: dict[str, Any], expectation: Expectation, wholes: dict[str, str]) -> Explanation:
+    nodes = list(_nodes(plan))
+    used = {wholes.get(node["Index Name"], node["Index Name"]) for node in nodes if node.get("Index Name")}
+    scanned = sorted({node["Relation Name"] for node in nodes if _reads_much(node)})
+    pages = int(plan.get("Shared Hit Blocks", 0)) + int(plan.get("Shared Read Blocks", 0))
+    discarded = sum(
+        int(node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0))
+        * int(node["Actual Loops"])
+        for node in nodes
+    )
+    problems = [f"reads all of {table}" for table in scanned]
+    strangers = sorted(index for index in used if expectation.indexes and not index.startswith(expectation.indexes))
+    problems += [f"uses {index}" for index in strangers]
+    if expectation.indexes and not used:
+        problems.append("uses no index")
+    if pages > expectation.max_pages:
+        problems.append(f"touches {pages} pages, may touch {expectation.max_pages}")
+    if discarded > expectation.max_discarded_rows:
+        problems.append(f"throws {discarded} rows away, may throw {expectation.max_discarded_rows}")
+    return Explanation(name, tuple(sorted(used)), pages, discarded, tuple(problems))
+
+
+def _reads_much(node: dict[str, Any]) -> bool:
+    pages = int(node.get("Shared Hit Blocks", 0)) + int(node.get("Shared Read Blocks", 0))
+    return node["Node Type"] == "Seq Scan" and pages > _SMALL_TABLE_PAGES
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _nodes(child)

@@ -1,0 +1,39 @@
+-- Values of the tenant with the most messages, to explain the application's statements with.
+
+-- name: busiest_tenant
+SELECT tenant_id
+FROM email_messages
+GROUP BY tenant_id
+ORDER BY count(*) DESC, tenant_id
+LIMIT 1;
+
+-- name: sample_values
+-- One row of each kind that statements name, all of one tenant.
+SELECT
+    messages.company_id, messages.email_account_id, messages.campaign_id, messages.lead_id, messages.id AS message_id,
+    leads.email, left(leads.email, 3) AS prefix,
+    (SELECT user_id FROM tenant_users WHERE tenant_id = messages.tenant_id LIMIT 1) AS user_id,
+    (SELECT id FROM subscriptions WHERE tenant_id = messages.tenant_id LIMIT 1) AS subscription_id,
+    (SELECT id FROM domains WHERE tenant_id = messages.tenant_id AND company_id = messages.company_id LIMIT 1) AS domain_id,
+    (SELECT id FROM templates WHERE tenant_id = messages.tenant_id LIMIT 1) AS template_id,
+    (SELECT id FROM folders WHERE tenant_id = messages.tenant_id LIMIT 1) AS folder_id,
+    (SELECT updated FROM campaigns WHERE tenant_id = messages.tenant_id AND id = messages.campaign_id) AS updated
+FROM email_messages AS messages
+JOIN leads
+    ON leads.tenant_id = messages.tenant_id
+    AND leads.id = messages.lead_id
+WHERE messages.tenant_id = %(tenant_id)s
+  AND messages.campaign_id IS NOT NULL
+ORDER BY messages.id DESC
+LIMIT 1;
+
+-- name: index_of_partition
+-- The index of the whole table that each index of a partition belongs to.
+SELECT parts.relname AS part_name, wholes.relname AS whole_name
+FROM pg_catalog.pg_inherits AS links
+JOIN pg_catalog.pg_class AS parts ON parts.oid = links.inhrelid
+JOIN pg_catalog.pg_class AS wholes ON wholes.oid = links.inhparent
+WHERE parts.relkind IN ('i', 'I');
+
+-- name: as_if_large
+SET LOCAL enable_seqscan = off;

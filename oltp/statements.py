@@ -1,0 +1,66 @@
+"""The application's statements and how each must be served.
+
+Belongs here: which statement exists, what its plan may cost. Does not belong here: SQL (statements.sql), the database's
+answer (explaining.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from penguinmails.stack.sql import Queries
+
+QUERIES = Queries(Path(__file__).parent / "statements.sql")
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a plan must keep to at any size of the tables.
+
+    Args:
+        indexes: beginnings of the names of indexes it may use; at least one of them must be used. Indexes of a partition
+            carry the partition's name, so these are compared with the index of the whole table.
+        max_pages: pages of 8 KiB it may touch, in memory or not; writing counts the checks of foreign keys and, in a new
+            session, reading the catalogue for them.
+        max_discarded_rows: rows it may read and throw away.
+    """
+
+    indexes: tuple[str, ...]
+    max_pages: int
+    max_discarded_rows: int = 0
+
+
+def _by(*indexes: str, pages: int, discarded: int = 0) -> Expectation:
+    return Expectation(indexes, pages, discarded)
+
+
+EXPECTATIONS = MappingProxyType(
+    {
+        "rejoin_tenant": _by(pages=150),
+        "count_domains_of_company": _by("domains_company_index", "domains_one_primary_per_company", pages=10),
+        "count_mailboxes_of_company": _by("email_accounts_domain_index", "domains_company_index", pages=60),
+        "count_members": _by("tenant_users_pkey", pages=10, discarded=5),
+        "campaigns_by_status": _by("campaigns_list_index", pages=40),
+        "campaigns_by_status_next": _by("campaigns_list_index", pages=40),
+        "steps_of_campaign": _by("campaign_sequence_steps_tenant_id_campaign_id_step_order_key", pages=20),
+        "leads_by_status": _by("leads_list_index", pages=70),
+        "leads_by_prefix": _by("leads_email_prefix_index", pages=130, discarded=60),
+        "lead_by_email": _by("leads_tenant_id_email_key", "leads_email_prefix_index", pages=10),
+        "templates_of_folder": _by("template_folders_", "templates_pkey", pages=30),
+        "note_template_use": _by("templates_pkey", pages=40),
+        "folder_counts": _by("template_folders_folder_index", "folders_", pages=40),
+        "live_subscription": _by("subscriptions_one_live_per_tenant", "subscriptions_", pages=10, discarded=3),
+        "last_payment": _by("payments_last_index", pages=10),
+        "clear_primary_domain": _by("domains_one_primary_per_company", "domains_company_index", pages=60, discarded=3),
+        "set_primary_domain": _by("domains_pkey", pages=60),
+        "inbox": _by("email_messages_inbox_index", pages=120),
+        "messages_of_lead": _by("email_messages_lead_index", pages=120),
+        "message": _by("email_messages_pkey", pages=10),
+        "events_of_message": _by("email_events_message_index", pages=60),
+        "events_of_lead": _by("email_events_lead_index", pages=120),
+        "events_of_campaign": _by("email_events_campaign_index", pages=120),
+    }
+)
+"""Every statement of statements.sql; a test asserts that none was forgotten."""

@@ -1,0 +1,155 @@
+"""The live schema is what is declared, and migrating is safe to repeat, to race and to read beforehand."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+from oltp_support import clock, rows, shared_stores
+from psycopg import sql
+from pydantic import SecretStr
+
+from penguinmails.oltp import schema
+from penguinmails.oltp.connections import Role, connect
+from penguinmails.oltp.doctor import examine
+from penguinmails.oltp.schema import MIGRATIONS, differences
+from penguinmails.oltp.tables import TABLES
+from penguinmails.stack import embedded
+from penguinmails.stack.embedded_postgres import LOGINS
+from penguinmails.stack.migrations import sql_of_all
+from penguinmails.stack.stores import Stores
+
+__all__ = ["rows", "shared_stores"]
+
+Rows = Callable[..., list[tuple[object, ...]]]
+DRIFTS = {
+    "ALTER TABLE leads ADD COLUMN shoe_size int": ("leads", "shoe_size"),
+    "ALTER TABLE leads ALTER COLUMN name TYPE text": ("leads", "name"),
+    "ALTER TABLE leads ALTER COLUMN company SET NOT NULL": ("leads", "company"),
+    "COMMENT ON COLUMN leads.name IS 'something else'": ("leads", "name"),
+    "ALTER TABLE leads NO FORCE ROW LEVEL SECURITY": ("leads", ""),
+    "CREATE TABLE stray (x int)": ("stray", ""),
+    "DROP TABLE template_dictionaries": ("template_dictionaries", ""),
+    "ALTER TABLE subscriptions DROP CONSTRAINT subscriptions_plan_id_fkey, DROP CONSTRAINT subscriptions_pending_plan_id_fkey": (
+        "subscriptions",
+        "",
+    ),
+    "ALTER TABLE email_events_2026_09 DISABLE ROW LEVEL SECURITY": ("email_events_2026_09", ""),
+    "GRANT SELECT ON email_events_2026_09 TO pm_app": ("email_events_2026_09", ""),
+}
+
+
+def test_the_migrated_database_equals_the_declarations(shared_stores: Stores) -> None:
+    with connect(shared_stores.oltp_url) as connection:
+        assert differences(connection) == []
+    assert schema.migrate(shared_stores, clock=clock) == []
+    assert [finding.name for finding in examine(shared_stores) if not finding.ok] == []
+
+
+@pytest.mark.parametrize("drift", DRIFTS)
+def test_every_kind_of_drift_is_seen(shared_stores: Stores, drift: str) -> None:
+    with connect(shared_stores.oltp_url, Role.OWNER) as connection, connection.transaction(force_rollback=True):
+        connection.execute(drift)  # type: ignore[call-overload]
+        assert DRIFTS[drift] in {(found.table, found.column) for found in differences(connection)}
+
+
+def test_declarations_are_complete() -> None:
+    for table in TABLES.values():
+        assert table.meaning.endswith("."), table.name
+        assert set(table.primary_key) <= {column.name for column in table.columns}
+        for column in table.columns:
+            assert column.meaning.strip(), f"{table.name}.{column.name}"
+            if column.name.endswith(("_bytes", "_count", "_hours", "_gb", "_percentage")):
+                assert column.unit, f"{table.name}.{column.name} has no unit"
+    assert not {name for table in TABLES.values() for name in table.references} - set(TABLES)
+
+
+def test_every_foreign_key_has_its_index(shared_stores: Stores, rows: Rows) -> None:
+    without = rows("""
+        SELECT keys.conrelid::regclass::text, keys.conname
+        FROM pg_constraint AS keys
+        JOIN pg_class AS tables ON tables.oid = keys.conrelid
+        WHERE keys.contype = 'f' AND tables.relnamespace = 'public'::regnamespace AND NOT tables.relispartition
+          AND NOT EXISTS (
+            SELECT FROM pg_index AS indexes
+            WHERE indexes.indrelid = keys.conrelid
+              AND (indexes.indkey::int2[])[0:cardinality(keys.conkey) - 1] @> keys.conkey
+          )
+    """)
+    assert without == []
+
+
+MIGRATE = """
+import json, sys
+from datetime import datetime
+from pydantic import SecretStr
+from penguinmails.oltp import schema
+url = SecretStr(sys.stdin.readline().strip())
+print(json.dumps(schema.migrate_database(url, clock=lambda: datetime.fromisoformat(sys.argv[1]))))
+"""
+
+
+def migrate_in_a_process(url: SecretStr) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", MIGRATE, clock().isoformat()],
+        input=url.get_secret_value(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def test_two_databases_of_a_new_server_migrate_at_once() -> None:
+    home = Path(tempfile.mkdtemp(prefix="penguinmails-test-"))
+    servers = embedded.ensure(home, postgres=True, valkey=False, s3=False)
+    try:
+        names = ["first", "second"]
+        with psycopg.connect(servers.postgres.superuser_dsn(), autocommit=True) as admin:
+            for name in names:
+                names_of = sql.Identifier(name), sql.Identifier(LOGINS["oltp"])
+                admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(*names_of))
+        urls = [servers.postgres_url(name, login=LOGINS["oltp"]) for name in names]
+        with ThreadPoolExecutor(3) as pool:
+            applied = list(pool.map(migrate_in_a_process, [*urls, urls[0]]))
+        revisions = sorted(path.stem[:4] for path in MIGRATIONS.glob("*.sql"))
+        assert sorted(applied) == [[], revisions, revisions]
+        for url in urls:
+            with connect(url) as connection:
+                assert differences(connection) == []
+    finally:
+        embedded.stop(home)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def test_the_sql_can_be_read_before_it_is_run() -> None:
+    text = sql_of_all(MIGRATIONS)
+    assert all(f"CREATE TABLE {name} (" in text or f"CREATE TABLE IF NOT EXISTS {name} (" in text for name in TABLES)
+    assert "lock_timeout" in text
+
+
+def test_ids_of_servers_before_version_18(shared_stores: Stores, rows: Rows) -> None:
+    text = (MIGRATIONS / "0001_roles_and_functions.sql").read_text()
+    older = re.search(r"ELSE\s+(CREATE FUNCTION app\.uuidv7\(\).*?\)::uuid;)\s+END IF;", text, re.DOTALL)
+    assert older
+    made = []
+    with connect(shared_stores.oltp_url, Role.OWNER) as connection, connection.transaction(force_rollback=True):
+        connection.execute(older[1].replace("app.uuidv7", "app.uuidv7_older"))  # type: ignore[call-overload]
+        for _ in range(50):
+            [(uuid, age)] = connection.execute(
+                "SELECT made, clock_timestamp() - app.uuidv7_time(made) FROM app.uuidv7_older() AS made"
+            ).fetchall()
+            made.append(uuid)
+            assert (uuid.version, uuid.variant) == (7, "specified in RFC 4122")
+            assert 0 <= age.total_seconds() < 5
+    assert len(set(made)) == 50
