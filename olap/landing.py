@@ -291,5 +291,5 @@ def _mark(document: dict[str, Any]) -> Mark:
 
 
 def _landed(document: dict[str, Any]) -> LandedSource:
-    days = document["days"] and Days(*(date.fromisoformat(document["days"][name]) for name in ("first", "after")))
+    days = document.get("days") and Days(*(date.fromisoformat(document["days"][name]) for name in ("first", "after")))
     return LandedSource(**{**document, "parts": tuple(Part(**part) for part in document["parts"]), "days": days})

@@ -1,0 +1,132 @@
+"""The same marts on a distributed engine: Spark SQL over the same landing zone.
+
+DuckDB is the reference and faster as long as one machine holds the data; Spark is for what no longer fits. Every SELECT
+(facts, relations, marts) is the one DuckDB runs, rendered by sqlglot. The engine is reached through Spark Connect, so a
+cluster, a local Spark and engines that speak its protocol all do.
+
+Belongs here: rendering, and the order in which relations are made. Does not belong here: any mart. Spark's client is not
+a dependency of the platform: whoever has a cluster has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import sqlglot
+
+from penguinmails.olap.build import SQL
+from penguinmails.olap.facts import FACTS
+from penguinmails.olap.landing import Landing, Manifest
+from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
+from penguinmails.olap.sources import EMAIL_EVENTS, EMAIL_MESSAGES, SOURCES, ReadMode, Source
+from penguinmails.stack.sql import Queries, read_sql
+
+DIALECT = "spark"
+_RELATIONS = Queries(SQL / "engine" / "relations.sql")
+_FACT_STEPS = ("examined_events", "quarantined_events", "message_facts")
+
+
+class Session(Protocol):
+    """What is needed of a SparkSession."""
+
+    @property
+    def read(self) -> Any: ...
+
+    def sql(self, sqlQuery: str) -> Any: ...  # noqa: N803 - Spark's name
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A named SELECT, rendered for the engine."""
+
+    name: str
+    sql: str
+
+
+def make_marts(session: Session, landing: Landing, files: Mapping[str, Sequence[tuple[int, str]]]) -> None:
+    """Makes every fact and mart as a temporary view of `session`, named like the mart.
+
+    Args:
+        session: of Spark Connect.
+        landing: whose manifests say what belongs to what.
+        files: by table, the batch numbers and addresses of its Parquet files as the engine reaches them.
+    """
+    manifests = [landing.manifest(batch) for batch in landing.chain()]
+    for source in SOURCES:
+        _landed(session, source, files.get(source.table, ())).createOrReplaceTempView(f"landed_{source.table}")
+    for relation in relations(manifests):
+        session.sql(relation.sql).createOrReplaceTempView(relation.name)
+
+
+def relations(manifests: Sequence[Manifest]) -> Iterator[Relation]:
+    """Yields everything that is made from `landed_<table>`, in order, rendered for the engine."""
+    yield Relation("position", render(_RELATIONS["position"].format(as_of=f"{manifests[-1].mark.as_of:%F %T.%f}")))
+    for source in sorted(SOURCES, key=lambda source: source.mode is ReadMode.CHANGES):  # what is referred to first
+        yield from _source_relations(source, manifests)
+    yield Relation("events_in_scope", "SELECT * FROM email_events")
+    yield Relation("messages_in_scope", "SELECT * FROM email_messages")
+    for name in _FACT_STEPS:
+        yield Relation(name, render(read_sql(SQL / "facts" / f"{name}.sql")))
+    yield Relation("signed_facts", "SELECT *, 1 AS sign FROM message_facts")
+    yield Relation("first_touches", render(read_sql(SQL / "facts" / "first_touches.sql")))
+    for fact in FACTS:
+        yield Relation(fact.name, render(fact.sql))
+    for name in RELATIONS:
+        yield Relation(name, render(relation_sql(name)))
+    for mart in MARTS:
+        if mart not in FACTS:
+            yield Relation(mart.name, render(mart.sql))
+
+
+def render(statement: str) -> str:
+    """Returns a SELECT of DuckDB's dialect in the engine's."""
+    return sqlglot.transpile(statement, read="duckdb", write=DIALECT, comments=False)[0]
+
+
+def _source_relations(source: Source, manifests: Sequence[Manifest]) -> Iterator[Relation]:
+    whole = max((m.batch for m in manifests if source.table in m.sources and m.sources[source.table].whole), default=0)
+    names = {
+        "table": source.table,
+        "columns": ", ".join(column.name for column in source.columns),
+        "key": ", ".join(source.key),
+        "whole": whole,
+    }
+    if source.mode is ReadMode.WHOLE:
+        yield Relation(source.table, render(_RELATIONS["whole"].format(**names)))
+        return
+    latest = _RELATIONS["latest"].format(**names)
+    if source is EMAIL_EVENTS:
+        latest = latest.replace("\nQUALIFY", _without_replaced_days(manifests) + "\nQUALIFY")
+    yield Relation(f"latest_{source.table}", render(latest))
+    kept = "email_messages" if source is EMAIL_MESSAGES else "of_a_tenant"
+    yield Relation(source.table, render(_RELATIONS[kept].format(**names)))
+
+
+def _without_replaced_days(manifests: Sequence[Manifest]) -> str:
+    """Days that a later batch holds whole leave out what earlier batches say of them."""
+    conditions = ""
+    for manifest in manifests:
+        landed = manifest.sources.get(EMAIL_EVENTS.table)
+        if landed is not None and landed.days is not None:
+            conditions += (
+                f"\n    AND NOT (batch < {manifest.batch} AND occurred_at >= CAST('{landed.days.first}' AS TIMESTAMP)"
+                f" AND occurred_at < CAST('{landed.days.after}' AS TIMESTAMP))"
+            )
+    return conditions
+
+
+def _landed(session: Session, source: Source, files: Sequence[tuple[int, str]]) -> Any:
+    types = {"UUID": "STRING", "VARCHAR": "STRING", "TIMESTAMP": "TIMESTAMP_NTZ", "DECIMAL(18, 4)": "DECIMAL(18, 4)"}
+    columns = ", ".join(
+        f"CAST(NULL AS {types.get(column.type, column.type)}) AS {column.name}" for column in source.columns
+    )
+    frame = session.sql(f"SELECT {columns}, CAST(0 AS BIGINT) AS batch WHERE 1 = 0")
+    batches: dict[int, list[str]] = {}
+    for batch, address in files:
+        batches.setdefault(batch, []).append(address)
+    for batch, addresses in batches.items():
+        read = session.read.parquet(*addresses).selectExpr("*", f"CAST({batch} AS BIGINT) AS batch")
+        frame = frame.unionByName(read, allowMissingColumns=True)
+    return frame
