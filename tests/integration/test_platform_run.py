@@ -52,7 +52,7 @@ def test_hostile_mail_is_accounted_for_and_comes_back_bit_for_bit(platform: Plat
     for name, (message_id, digest) in state.messages.items():
         assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest()
         assert state.bodies[message_id] == digest
-    message_id, digest = state.messages["binary.eml"]
+    message_id, digest = state.messages["crlf.eml"]
     platform.call("content", "get", "--message", message_id, "-o", tmp_path / "returned.eml")
     assert hashlib.sha256((tmp_path / "returned.eml").read_bytes()).hexdigest() == digest
 
