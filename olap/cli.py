@@ -232,6 +232,23 @@ def export(folder: Path, form: str, names: tuple[str, ...], tenant: UUID | None,
 
 
 @marts.command()
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), default=Path("report.html"), show_default=True
+)
+@json_option
+def report(output: Path, as_json: bool) -> None:
+    """Write one HTML file with charts for executives and deliverability."""
+    from penguinmails.olap.report import write_report
+    from penguinmails.stack.stores import resolve
+
+    made = write_report(resolve(), output)
+    if as_json:
+        print_json({"path": output, "as_of": made.as_of})
+    else:
+        console.print(f"Report written to {output}")
+
+
+@marts.command()
 @click.option("--apply", "really", is_flag=True, help="Do it; without this it only says what would be removed.")
 @json_option
 def compact(really: bool, as_json: bool) -> None:

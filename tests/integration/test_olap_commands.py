@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pyarrow.parquet as pq
 import pytest
@@ -150,3 +151,13 @@ def test_doctor_looks_and_says_what_to_do(filled: Stores) -> None:
     found = {finding.name: finding for finding in examine(filled)}
     assert all(finding.ok for finding in found.values()), found
     assert "number 1" in found["marts: published"].detail
+
+
+def test_the_report_is_one_file_that_needs_nothing_else(command: Command, filled: Stores, tmp_path: Path) -> None:
+    command(cli.marts, "report", "--output", str(tmp_path / "report.html"))
+    html = (tmp_path / "report.html").read_text()
+    for outside in ("http://", "https://", "<script", "<link", "src="):
+        assert outside not in html
+    document = ElementTree.fromstring(html.removeprefix("<!doctype html>").replace('<meta charset="utf-8">', ""))
+    assert len(document.findall(".//svg")) == 3
+    assert str(named("t1.c1")) in html
