@@ -150,8 +150,8 @@ def check(*, as_json: bool) -> None:
 def partitions(*, make: bool, as_json: bool) -> None:
     """Show the monthly partitions of the growing tables."""
     from penguinmails.oltp import partitions as months
-    from penguinmails.oltp.clock import utc_now
     from penguinmails.oltp.connections import Role, connect
+    from penguinmails.stack.clock import utc_now
 
     with connect(resolve().oltp_url, Role.OWNER) as connection:
         if make:
@@ -175,8 +175,8 @@ def partitions(*, make: bool, as_json: bool) -> None:
 def retention(*, carry_out: bool, extracted: str | None, as_json: bool) -> None:
     """Show months that are older than their policy and what keeps them; take them out with --apply."""
     from penguinmails.oltp import retention as policies
-    from penguinmails.oltp.clock import utc_now
     from penguinmails.oltp.connections import connect
+    from penguinmails.stack.clock import utc_now
 
     with connect(resolve().oltp_url) as connection:
         work = policies.apply if carry_out else policies.plan

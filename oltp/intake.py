@@ -19,10 +19,10 @@ from uuid import UUID
 import psycopg
 
 from penguinmails.oltp import intake_writing as writing
-from penguinmails.oltp.clock import Clock, utc_now
 from penguinmails.oltp.connections import Connection, Role, connect, settled
 from penguinmails.oltp.intake_batch import Batch, Collision
 from penguinmails.oltp.mail_items import MailSource, SourceItem, Workspace
+from penguinmails.stack.clock import Clock, utc_now
 from penguinmails.stack.errors import ServerError
 from penguinmails.stack.stores import Stores
 

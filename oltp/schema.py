@@ -14,11 +14,11 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from penguinmails.oltp.clock import Clock, utc_now
 from penguinmails.oltp.connections import Connection, Role, connect
 from penguinmails.oltp.partitions import ensure_partitions
 from penguinmails.oltp.tables import TABLES, Table
 from penguinmails.stack import migrations
+from penguinmails.stack.clock import Clock, utc_now
 from penguinmails.stack.errors import ServerError
 from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores

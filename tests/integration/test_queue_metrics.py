@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 from queue_support import FIXTURES, QUEUE, SHORT, handlers_of, nothing
 
-from penguinmails.queue import dashboard
+from penguinmails.queue import dashboard, limits_page
 from penguinmails.queue.drain import drain
 from penguinmails.queue.metrics import COUNTERS, GAUGES, ProcessCollector, QueueCollector, serve
 from penguinmails.queue.producer import NewJob, enqueue_many
@@ -69,3 +69,8 @@ def test_each_process_serves_its_counts() -> None:
 def test_the_dashboard_file_is_what_the_metrics_say() -> None:
     file = Path(dashboard.__file__).with_name("grafana.json")
     assert orjson.loads(file.read_bytes()) == dashboard.dashboard()
+
+
+def test_the_page_of_limits_is_what_the_limits_say() -> None:
+    page = Path(__file__).parents[2] / "docs" / "queue_limits.md"
+    assert page.read_text() == limits_page.page()
