@@ -1,7 +1,8 @@
 # Everything a person or CI does with this project. `make help` lists it.
 PYTHON ?= python3
 BIN := .venv/bin
-MAIL ?=
+# Only from make's command line: login shells set MAIL to the user's own mailbox.
+MAIL_OPTION = $(if $(filter command,$(origin MAIL)),--mail "$(MAIL)")
 
 .DEFAULT_GOAL := help
 .PHONY: help run ui stop test lint format typecheck clean lock runtime development
@@ -16,7 +17,7 @@ development:
 	@$(PYTHON) -I stack/environment.py development
 
 run: runtime ## do the whole path on synthetic mail; MAIL=path takes real mail (mbox, maildir, folder, tar)
-	@$(BIN)/penguinmails run $(if $(MAIL),--mail "$(MAIL)")
+	@$(BIN)/penguinmails run $(MAIL_OPTION)
 
 ui: runtime ## open Dagster's UI on a free port
 	@$(BIN)/penguinmails ui
