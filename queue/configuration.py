@@ -21,6 +21,7 @@ class Configuration:
         sweep_seconds: pause between two sweeps of the reaper.
         poll_seconds: pause of the relay and idle workers between two looks, while there is work.
         idle_poll_seconds: the same when there was none for a while.
+        housekeeping_seconds: how late a scheduled job or a retry may be noticed.
         high_water: jobs a band of a queue may have in Redis; the rest waits in PostgreSQL.
         batch: jobs moved by one statement.
         run_slack_seconds: how long a started job may wait in its worker beyond the queue's time limit.
@@ -33,6 +34,7 @@ class Configuration:
     sweep_seconds: float = 1.0
     poll_seconds: float = 0.01
     idle_poll_seconds: float = 0.1
+    housekeeping_seconds: float = 0.05
     high_water: int = 2_000
     batch: int = 500
     run_slack_seconds: float = 60.0

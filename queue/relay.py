@@ -26,6 +26,7 @@ from penguinmails.stack.stores import Stores
 
 _RECONNECT_SECONDS = 0.5
 _BUSY_MEMORY_SECONDS = 1.0
+_PROMOTION_BATCH = 5_000
 
 
 @dataclass
@@ -46,6 +47,8 @@ class Relay:
         self._configuration = configuration
         self._fast_lane = FastLane.open(stores)
         self._connection: Connection | None = None
+        self._queue_names: list[str] = []
+        self._housekeeping_at = 0.0
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Hands jobs over until `stop` says so.
@@ -80,9 +83,8 @@ class Relay:
             ServerError, psycopg.OperationalError: PostgreSQL is away; try again later.
         """
         connection = self._ready_connection()
-        self.counts.promoted += connection.execute(
-            PROTOCOL["promote_due"], {"batch": self._configuration.batch}
-        ).rowcount
+        if time.monotonic() >= self._housekeeping_at:
+            self._keep_house(connection)
         hand_offs = self._claim(connection)
         if hand_offs:
             self._push(connection, hand_offs)
@@ -94,9 +96,16 @@ class Relay:
 
     def _claim(self, connection: Connection) -> list[HandOff]:
         """Claims what there is room for; committed when this returns."""
-        queue_names = [row[0] for row in connection.execute(PROTOCOL["active_queues"])]
-        lanes = self._lanes_with_room(queue_names)
+        lanes = self._lanes_with_room(self._queue_names)
         return claim(connection, lanes, hand_off_seconds=self._configuration.hand_off_seconds)
+
+    def _keep_house(self, connection: Connection) -> None:
+        """What need not be done at every turn: scheduled jobs whose time has come, queues that are new."""
+        promoted = connection.execute(PROTOCOL["promote_due"], {"batch": _PROMOTION_BATCH}).rowcount
+        self.counts.promoted += promoted
+        self._queue_names = [row[0] for row in connection.execute(PROTOCOL["queue_names"])]
+        if promoted < _PROMOTION_BATCH:
+            self._housekeeping_at = time.monotonic() + self._configuration.housekeeping_seconds
 
     def _lanes_with_room(self, queue_names: Sequence[str]) -> list[tuple[str, Band, int]]:
         depths = self._fast_lane.depths(queue_names)

@@ -258,8 +258,7 @@ class Worker:
 
     def _take_without_redis(self, connection: Connection, room: int) -> int:
         """Hands over to itself: the relay's claim, then the usual start."""
-        active = {row[0] for row in connection.execute(PROTOCOL["active_queues"])}
-        lanes = [(name, band, room) for name in self._queue_names if name in active for band in Band]
+        lanes = [(name, band, room) for name in self._queue_names for band in Band]
         hand_offs = claim(connection, lanes, hand_off_seconds=self._configuration.hand_off_seconds, most=room)
         if not hand_offs:
             return 0

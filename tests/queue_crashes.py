@@ -1,7 +1,8 @@
 """Crashing the queue's processes between any two of their calls to PostgreSQL or Redis.
 
-A crash is an exception that nothing catches, raised just before or just after a call: before, the call was never made;
-after, it was made and nobody heard the answer. The lease's own thread is left alone.
+A crash is an exception that nothing catches, raised just before a call, which is as good as just after the one before: that
+one was made and nobody acted on its answer. Handlers add a point of their own before their effect, the only other thing that
+happens between two calls. The lease's own thread is left alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ from penguinmails.stack.stores import Stores
 
 # Leases end only when a test says so: no clock decides what happens.
 TIMELESS = Configuration(
-    lease_seconds=3_600, hand_off_seconds=3_600, run_slack_seconds=3_600, high_water=5, batch=5, crash_limit=1_000
+    lease_seconds=3_600,
+    hand_off_seconds=3_600,
+    run_slack_seconds=3_600,
+    housekeeping_seconds=0,
+    high_water=5,
+    batch=5,
+    crash_limit=1_000,
 )
 
 
@@ -48,7 +55,7 @@ class CrashPoints:
 
     @contextmanager
     def at(self, point: int | None) -> Iterator[None]:
-        """Crashes at the given point (1 is before the first call, 2 after it …) of what runs inside."""
+        """Crashes at the given point (1 is before the first call) of what runs inside."""
         self._left = point
         try:
             yield
@@ -57,14 +64,13 @@ class CrashPoints:
 
     def _around(self, call: Any) -> Any:
         def counted(*arguments: Any, **named: Any) -> Any:
-            self._tick()
-            answer = call(*arguments, **named)
-            self._tick()
-            return answer
+            self.pass_one()
+            return call(*arguments, **named)
 
         return counted
 
-    def _tick(self) -> None:
+    def pass_one(self) -> None:
+        """One crash point."""
         if self._left is None or threading.current_thread() is not threading.main_thread():
             return
         self._left -= 1

@@ -30,6 +30,7 @@ SHORT = Configuration(
     sweep_seconds=0.1,
     poll_seconds=0.005,
     idle_poll_seconds=0.01,
+    housekeeping_seconds=0.001,
     run_slack_seconds=2.0,
     stop_seconds=2.0,
 )

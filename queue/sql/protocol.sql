@@ -20,18 +20,20 @@ SET due = true
 FROM arrived
 WHERE jobs.id = arrived.id;
 
--- name: active_queues
--- The queues whose jobs may move.
-SELECT name FROM job_queues WHERE is_active ORDER BY name;
+-- name: queue_names
+-- All queues.
+SELECT name FROM job_queues ORDER BY name;
 
 -- name: claim
 -- Takes ready jobs, as many a lane (queue and band) as there is room for. Tenants take turns, each with its own jobs soonest
 -- first; one with a rate limit is given no more than it has tokens for.
 WITH RECURSIVE lanes AS (
-    SELECT *
+    SELECT lane.*
     FROM unnest(
         %(queue_names)s::varchar [], %(first_priorities)s::integer [], %(last_priorities)s::integer [], %(rooms)s::integer []
     ) AS lane (queue_name, first_priority, last_priority, room)
+    INNER JOIN job_queues ON job_queues.name = lane.queue_name
+    WHERE job_queues.is_active
 ),
 
 -- Jumps from tenant to tenant along the index, whatever the backlog of each.
