@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import sqlalchemy
-from alembic import op
-from alembic.config import Config
-from alembic.operations import Operations
-from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 
 from penguinmails.stack.errors import ServerError
 
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
+
+# Alembic and SQLAlchemy are imported where they are used: most commands migrate nothing.
 LOCK_TIMEOUT = "10s"
 STATEMENT_TIMEOUT = "15min"
 _VERSION_TABLE = "schema_version"
@@ -40,6 +38,11 @@ def migrate(url: SecretStr, folder: Path) -> list[str]:
     Raises:
         ServerError: the database cannot be reached, or a lock was not had in time; nothing was changed.
     """
+    import sqlalchemy
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     script = ScriptDirectory(str(folder), version_locations=[str(folder)])
     engine = sqlalchemy.create_engine(_sqlalchemy_url(url), poolclass=sqlalchemy.NullPool)
     applied: list[str] = []
@@ -72,6 +75,10 @@ def migrate(url: SecretStr, folder: Path) -> list[str]:
 
 def sql_of_all(folder: Path) -> str:
     """Returns, without a database, the SQL that builds everything in `folder` from nothing."""
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
     script = ScriptDirectory(str(folder), version_locations=[str(folder)])
     config = Config()
     output = io.StringIO()
@@ -92,6 +99,8 @@ def sql_of_all(folder: Path) -> str:
 
 def apply_sql(revision_file: str) -> None:
     """Runs the `.sql` file beside a migration's `.py` file; prints it when SQL is only to be written out."""
+    from alembic import op
+
     text = Path(revision_file).with_suffix(".sql").read_text(encoding="utf-8")
     context = op.get_context()
     if context.as_sql:
