@@ -16,6 +16,7 @@ from string import Template
 
 import duckdb
 
+from penguinmails.olap.errors import StorageFailed
 from penguinmails.olap.extraction import Mark
 from penguinmails.olap.facts import FACTS
 from penguinmails.olap.sources import SOURCES
@@ -78,18 +79,52 @@ class Build:
 
 @contextmanager
 def open_build(folder: Path) -> Iterator[Build]:
-    """Opens the build of `folder`, making it when it is not there. Only under the lock."""
-    place = folder / "build"
-    place.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect(
-        build_path(folder), config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(place / "spill")}
-    ) as connection:
-        for setting in _SETTINGS:
-            connection.execute(setting)
-        build = Build(connection)
-        if connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'position'").fetchone() is None:
-            build.empty()
-        yield build
+    """Opens the build of `folder`, making it when it is not there. Only under the lock.
+
+    Raises:
+        StorageFailed: it, or anything that is done while it is open, fails for want of room, right or a sound file.
+    """
+    with _typed_errors(folder):
+        place = folder / "build"
+        place.mkdir(parents=True, exist_ok=True)
+        with duckdb.connect(
+            build_path(folder), config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(place / "spill")}
+        ) as connection:
+            for setting in _SETTINGS:
+                connection.execute(setting)
+            build = Build(connection)
+            if connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'position'").fetchone() is None:
+                build.empty()
+            yield build
+
+
+@contextmanager
+def _typed_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (
+        duckdb.IOException,
+        duckdb.SerializationException,
+        duckdb.FatalException,
+        duckdb.OutOfMemoryException,
+    ) as error:
+        raise StorageFailed(
+            f"build file in {folder}",
+            f"cannot be read or written ({str(error).splitlines()[0]})",
+            "Make room or give the right to write; when the file is damaged, run 'penguinmails marts rebuild'.",
+        ) from error
+    except OSError as error:
+        raise StorageFailed(
+            f"folder {folder}",
+            f"cannot be written ({error.strerror or type(error).__name__})",
+            "Make room or give the right to write, then run again; what was published stays.",
+        ) from error
+
+
+def remove_build(folder: Path) -> None:
+    """Removes the build file, damaged or not; the next roll-up makes it anew from the landing zone. Only under the lock."""
+    for path in (build_path(folder), build_path(folder).with_suffix(".duckdb.wal")):
+        path.unlink(missing_ok=True)
 
 
 def build_path(folder: Path) -> Path:

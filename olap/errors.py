@@ -31,3 +31,7 @@ class NothingPublished(InputError):
 
 class StatementRefused(InputError):
     """A statement that analysts may not run, or that DuckDB cannot."""
+
+
+class StorageFailed(ServerError):
+    """The folder of the marts cannot be written or read: no room, no right, or a damaged build file."""

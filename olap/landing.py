@@ -217,9 +217,9 @@ class Landing:
         """
         return [self._fetch(part) for part in landed.parts]
 
-    def forget(self, batch: int) -> None:
-        """Removes this machine's copies of a batch."""
-        for folder in self._folder.glob(f"*/{batch:012d}"):
+    def forget(self, batch: int | None = None) -> None:
+        """Removes this machine's copies of a batch, or of all: what killed attempts left behind too."""
+        for folder in self._folder.glob("*" if batch is None else f"*/{batch:012d}"):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _fetch(self, part: Part) -> Path:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from penguinmails.olap.apply import apply_batch
-from penguinmails.olap.build import Build, Position, open_build, set_position
+from penguinmails.olap.build import Build, Position, open_build, remove_build, set_position
 from penguinmails.olap.errors import BuildBusy
 from penguinmails.olap.extraction import Days, Extraction, open_extraction
 from penguinmails.olap.landing import LandedSource, Landing, Manifest
@@ -100,6 +100,7 @@ def roll_up(
                 batches += 1
             else:
                 _move_on(build, manifest)
+            landing.forget()
             return RollUpReport(
                 batches=batches,
                 rows_extracted=manifest.rows,
@@ -137,8 +138,7 @@ def rebuild(
         landing = landing_of(stores)
         if from_database:
             extract(stores, landing, None, batch=landing.newest() + 1, progress=progress)
-        with open_build(stores.marts_folder) as build:
-            build.empty()
+        remove_build(stores.marts_folder)
     return roll_up(stores, clock=clock, progress=progress, wait_seconds=wait_seconds)
 
 
@@ -234,7 +234,7 @@ def _extract_source(
 def _apply(build: Build, landing: Landing, manifest: Manifest) -> int:
     files = {table: landing.fetch(landed) for table, landed in manifest.sources.items()}
     changed = apply_batch(build, manifest, files)
-    landing.forget(manifest.batch)
+    landing.forget(manifest.batch)  # at once: a long chain would fill the disk
     return changed
 
 

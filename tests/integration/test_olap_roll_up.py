@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from datetime import timedelta
 
@@ -17,7 +18,14 @@ from olap_support import (  # noqa: F401 - fixtures
 )
 
 from penguinmails.olap.build import open_build
-from penguinmails.olap.errors import BuildBusy, CursorUnusable, LandingDamaged, NothingPublished, ReconciliationFailed
+from penguinmails.olap.errors import (
+    BuildBusy,
+    CursorUnusable,
+    LandingDamaged,
+    NothingPublished,
+    ReconciliationFailed,
+    StorageFailed,
+)
 from penguinmails.olap.landing import manifest_key
 from penguinmails.olap.lock import one_at_a_time
 from penguinmails.olap.marts import MARTS
@@ -179,6 +187,35 @@ def test_a_lost_build_is_made_anew_from_the_landing_zone(stores: Stores, world: 
     report = roll_up(stores)
     assert report.rows_extracted == 0
     publish(stores)
+    assert_exact(stores, world)
+
+
+def test_a_damaged_build_file_is_named_and_made_anew(stores: Stores, world: World) -> None:
+    world.message("a")
+    world.event("a", "sent")
+    brought_up_to_date(stores)
+    (stores.marts_folder / "build" / "build.duckdb").write_bytes(b"not a database" * 1000)
+    with pytest.raises(StorageFailed, match="marts rebuild"):
+        roll_up(stores)
+    assert campaign(stores, "sent") == 1
+    rebuild(stores)
+    publish(stores)
+    assert_exact(stores, world)
+
+
+def test_a_folder_without_room_changes_nothing(stores: Stores, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.message("a")
+    world.event("a", "sent")
+    brought_up_to_date(stores)
+    before = newest_snapshot(stores.marts_folder)
+    world.event("a", "opened", 1)
+    with monkeypatch.context() as patched:
+        full = OSError(errno.ENOSPC, "No space left on device")
+        patched.setattr("pyarrow.parquet.ParquetWriter.write_batch", lambda *_, **__: (_ for _ in ()).throw(full))
+        with pytest.raises(StorageFailed, match="No space left"):
+            roll_up(stores)
+    assert newest_snapshot(stores.marts_folder) == before
+    brought_up_to_date(stores)
     assert_exact(stores, world)
 
 

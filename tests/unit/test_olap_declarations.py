@@ -1,0 +1,72 @@
+"""Declarations: every mart has its SELECT, and the SELECT gives the declared columns in the declared types."""
+
+from __future__ import annotations
+
+import uuid
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penguinmails.olap.build import Build
+from penguinmails.olap.charts import Series, bar_chart, line_chart
+from penguinmails.olap.declarations import Kind, Mart
+from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
+from penguinmails.olap.measures import MEASURES
+from penguinmails.olap.metrics import METRICS
+from penguinmails.olap.sources import SOURCES
+from penguinmails.olap.uuid_text import uuid_to_text
+
+
+@pytest.fixture(name="empty_build", scope="module")
+def empty_build_fixture() -> duckdb.DuckDBPyConnection:
+    """A build without rows, with everything marts are made from."""
+    connection = duckdb.connect()
+    Build(connection).empty()
+    for name in RELATIONS:
+        connection.execute(f"CREATE TEMP VIEW {name} AS {relation_sql(name)}")
+    for mart in MARTS:
+        if mart.kind is not Kind.FACT:
+            connection.execute(f"CREATE TEMP VIEW {mart.name} AS {mart.sql}")
+    return connection
+
+
+@pytest.mark.parametrize("mart", MARTS, ids=lambda mart: mart.name)
+def test_a_mart_gives_the_columns_it_declares(mart: Mart, empty_build: duckdb.DuckDBPyConnection) -> None:
+    found = {name: type_ for name, type_, *_ in empty_build.execute(f"DESCRIBE {mart.name}").fetchall()}
+    assert list(found) == list(mart.column_names) if mart.kind is Kind.VIEW else set(found) == set(mart.column_names)
+    if mart.kind is Kind.VIEW:
+        assert found == {column.name: column.type for column in mart.columns}
+    assert "tenant_id" in found
+    assert set(mart.key) <= set(found)
+
+
+def test_everything_is_described_once() -> None:
+    names = [mart.name for mart in MARTS]
+    assert len(set(names)) == len(names)
+    known = {source.table for source in SOURCES} | set(names)
+    for mart in MARTS:
+        assert mart.description
+        assert mart.grain
+        assert set(mart.depends_on) <= known, mart.name
+        assert all(column.description for column in mart.columns), mart.name
+
+
+def test_rates_are_made_of_measures() -> None:
+    measures = {measure.name for measure in MEASURES}
+    assert {metric.numerator for metric in METRICS} | {metric.denominator for metric in METRICS} <= measures
+
+
+@given(ids=st.lists(st.none() | st.uuids()), start=st.integers(0, 5))
+def test_uuids_become_text(ids: list[uuid.UUID | None], start: int) -> None:
+    column = pa.array([value and value.bytes for value in ids], pa.uuid())
+    assert uuid_to_text(column).to_pylist() == [value and str(value) for value in ids]
+    assert uuid_to_text(column.slice(start)).to_pylist() == [value and str(value) for value in ids[start:]]
+
+
+def test_charts_of_nothing_are_charts() -> None:
+    assert line_chart("empty", [], [Series("one", [])]).startswith("<figure>")
+    assert bar_chart("empty", [], []).startswith("<figure>")
+    assert "M56.0" in line_chart("gap", ["a", "b", "c"], [Series("one", [1, None, 2])])
