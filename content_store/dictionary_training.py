@@ -33,7 +33,7 @@ else:
 MINIMUM_CORRESPONDENTS = 5
 """k: a piece of a dictionary was exchanged with at least so many different people."""
 WINDOW_BYTES = 12
-MOST_DICTIONARY_BYTES = 256 << 10
+MOST_DICTIONARY_BYTES = 400 << 10
 _MOST_SAMPLED_MESSAGES = 1_500
 _MOST_SAMPLED_BYTES = 3 << 20
 _MOST_BYTES_OF_A_MESSAGE = 32 << 10
@@ -42,7 +42,7 @@ _BUCKET_BITS = 22
 _BOOTSTRAP_BYTES = 110 << 10
 _TABLES_BYTES = 4 << 10
 _ADDRESS = rb"[A-Za-z0-9._%+=-]+@[A-Za-z0-9.-]+"
-_LONG_TOKEN = rb"(?=[A-Za-z]*[0-9])[A-Za-z0-9_/+=-]{24,}"
+_LONG_TOKEN = rb"(?=[A-Za-z]*[0-9])[A-Za-z0-9_+=-]{24,}"
 _NEVER = re.compile(_ADDRESS + b"|" + _LONG_TOKEN)
 
 
@@ -55,15 +55,11 @@ class Sample:
 
 
 def choose_samples(samples: Sequence[Sample]) -> list[Sample]:
-    """Returns an even selection that training can hold in memory (about 100 bytes for each byte sampled)."""
-    step = max(1, -(-len(samples) // _MOST_SAMPLED_MESSAGES))
-    chosen, size_bytes = [], 0
-    for sample in samples[::step]:
-        size_bytes += min(len(sample.raw), _MOST_BYTES_OF_A_MESSAGE)
-        if size_bytes > _MOST_SAMPLED_BYTES:
-            break
-        chosen.append(sample)
-    return chosen
+    """Returns an even selection that training can hold in memory."""
+    size_bytes = sum(min(len(sample.raw), _MOST_BYTES_OF_A_MESSAGE) for sample in samples)
+    step = max(1, -(-len(samples) // _MOST_SAMPLED_MESSAGES), -(-size_bytes // _MOST_SAMPLED_BYTES))
+    # In order of size, messages of one campaign stand together: each campaign gets its share, not a chance of one.
+    return sorted(samples, key=lambda sample: (len(sample.raw), sample.raw))[::step]
 
 
 def train_dictionary(
