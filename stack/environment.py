@@ -35,6 +35,10 @@ def main() -> None:
         if _is_installed(profile) or _is_installed("development"):  # development includes runtime
             return
         print(f"Making the environment in {ENVIRONMENT.name} ({profile}) ...", flush=True)
+        if not any(_stamp(each).exists() for each in ("runtime", "development")):
+            shutil.rmtree(ENVIRONMENT, ignore_errors=True)  # killed in the middle: nobody knows what is whole in it
+        for each in ("runtime", "development"):
+            _stamp(each).unlink(missing_ok=True)
         make_environment()
         install(profile)
         _stamp(profile).write_text(fingerprint(profile))
@@ -57,7 +61,7 @@ def fingerprint(profile: str) -> str:
 
 
 def make_environment() -> None:
-    """Creates `.venv` with the locked installer in it; keeps what an interrupted earlier attempt left whole."""
+    """Creates `.venv` with the locked installer in it; one that works is kept."""
     installer = ["-m", "pip"]
     options = ["--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps", "-r", str(LOCKS["bootstrap"])]
     if not _runs(PYTHON):
