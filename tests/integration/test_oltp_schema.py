@@ -132,6 +132,19 @@ def test_two_databases_of_a_new_server_migrate_at_once() -> None:
         shutil.rmtree(home, ignore_errors=True)
 
 
+def test_the_planner_is_told_of_tenants_in_every_partition(shared_stores: Stores, rows: Rows) -> None:
+    assert (
+        rows("""
+        SELECT partitions.relname
+        FROM pg_inherits AS links
+        JOIN pg_class AS partitions ON partitions.oid = links.inhrelid
+        WHERE links.inhparent IN ('email_messages'::regclass, 'email_events'::regclass)
+          AND NOT EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = partitions.oid)
+    """)
+        == []
+    )
+
+
 def test_the_sql_can_be_read_before_it_is_run() -> None:
     text = sql_of_all(MIGRATIONS)
     assert all(f"CREATE TABLE {name} (" in text or f"CREATE TABLE IF NOT EXISTS {name} (" in text for name in TABLES)
