@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import select
 import signal
 import struct
@@ -20,6 +21,7 @@ from collections.abc import Sequence, Set
 from contextlib import suppress
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
+from pathlib import Path
 from uuid import UUID
 
 from penguinmails.queue.execution import Kind, Outcome, run_job
@@ -39,10 +41,12 @@ class ChildProcesses:
 
     Args:
         handlers: what they run; must be picklable (handlers of entry points are loaded in the child).
+        memory_limit_bytes: address space of one child; beyond it a handler gets MemoryError. None is no limit.
     """
 
-    def __init__(self, handlers: Handlers, *, slots: int) -> None:
+    def __init__(self, handlers: Handlers, *, slots: int, memory_limit_bytes: int | None = None) -> None:
         self._handlers = handlers
+        self._memory_limit_bytes = memory_limit_bytes
         self._slots = slots
         self._pending: deque[StartedJob] = deque()
         self._children: list[_Child] = []
@@ -121,7 +125,7 @@ class ChildProcesses:
             self._pending.popleft()
 
     def _start_child(self) -> _Child:
-        child = _Child(self._handlers, self._trusted_until)
+        child = _Child(self._handlers, self._trusted_until, self._memory_limit_bytes)
         with self._lock:
             self._children.append(child)
             child.trust(self._trusted_until)
@@ -165,7 +169,7 @@ class ChildProcesses:
 class _Child:
     """One child process, the pipe of jobs and outcomes, and the line that tells it how long it may live."""
 
-    def __init__(self, handlers: Handlers, trusted_until: float) -> None:
+    def __init__(self, handlers: Handlers, trusted_until: float, memory_limit_bytes: int | None) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         read_end, self._life_line = context.Pipe(duplex=False)
@@ -173,7 +177,10 @@ class _Child:
         self.is_ready = False
         self._began = time.monotonic()
         self.process = context.Process(
-            target=_serve, args=(theirs, read_end, handlers, trusted_until), name="queue handlers", daemon=True
+            target=_serve,
+            args=(theirs, read_end, handlers, trusted_until, memory_limit_bytes),
+            name="queue handlers",
+            daemon=True,
         )
         self.process.start()
         theirs.close()
@@ -222,8 +229,11 @@ class _Child:
         self._life_line.close()
 
 
-def _serve(pipe: Pipe, life_line: Pipe, handlers: Handlers, trusted_until: float) -> None:
+def _serve(
+    pipe: Pipe, life_line: Pipe, handlers: Handlers, trusted_until: float, memory_limit_bytes: int | None
+) -> None:
     """The child: runs what comes until the parent is gone."""
+    _bound_memory(memory_limit_bytes)
     for stopping in (signal.SIGINT, signal.SIGTERM):  # often sent to us too; the parent's business, it lets us finish
         signal.signal(stopping, signal.SIG_IGN)
     trust = _Trust(life_line, trusted_until)
@@ -234,6 +244,13 @@ def _serve(pipe: Pipe, life_line: Pipe, handlers: Handlers, trusted_until: float
         except (EOFError, OSError):
             return
         pipe.send(run_job(handlers, job, lambda: trust.until))
+
+
+def _bound_memory(limit_bytes: int | None) -> None:
+    if limit_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+    with suppress(OSError):  # Linux: when memory runs out, a child is to go before its parent
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 class _Trust:

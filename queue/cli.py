@@ -45,9 +45,9 @@ def migrate(as_json: bool) -> None:
 def relay(metrics_port: int | None) -> None:
     """Hand ready jobs over to Redis until stopped (any number may run)."""
     from penguinmails.queue.relay import Relay
-    from penguinmails.stack.stores import resolve
+    from penguinmails.queue.schema import migrated_stores
 
-    running = Relay(resolve())
+    running = Relay(migrated_stores())
     _serve_metrics("relay", running.counts, metrics_port)
     notes.print("Relay runs; Ctrl-C stops it.")
     running.run(_until_signal())
@@ -58,9 +58,9 @@ def relay(metrics_port: int | None) -> None:
 def reaper(metrics_port: int | None) -> None:
     """Take back what dead processes held, until stopped (one is active, others wait)."""
     from penguinmails.queue.reaper import Reaper
-    from penguinmails.stack.stores import resolve
+    from penguinmails.queue.schema import migrated_stores
 
-    running = Reaper(resolve())
+    running = Reaper(migrated_stores())
     _serve_metrics("reaper", running.counts, metrics_port)
     notes.print("Reaper runs; Ctrl-C stops it.")
     running.run(_until_signal())
@@ -69,21 +69,25 @@ def reaper(metrics_port: int | None) -> None:
 @queue.command()
 @click.option("--queue", "queue_names", multiple=True, help="Serve only this queue (repeatable; default: all known).")
 @click.option("--slots", default=2, show_default=True, type=click.IntRange(1, 256), help="Handlers running at once.")
+@click.option("--memory-limit-mib", type=click.IntRange(256), help="Address space of one handler process.")
 @_metrics_port
 @json_option
-def worker(queue_names: tuple[str, ...], slots: int, metrics_port: int | None, as_json: bool) -> None:
+def worker(
+    queue_names: tuple[str, ...], slots: int, memory_limit_mib: int | None, metrics_port: int | None, as_json: bool
+) -> None:
     """Run jobs until stopped; stopping waits up to 30 seconds for those that run."""
     from penguinmails.queue.child_processes import ChildProcesses
     from penguinmails.queue.handlers import Handlers
+    from penguinmails.queue.schema import migrated_stores
     from penguinmails.queue.worker import Worker
-    from penguinmails.stack.stores import resolve
 
     handlers = Handlers.installed()
     served = list(queue_names) or handlers.queue_names
     unknown = sorted(set(served) - set(handlers.queue_names))
     if unknown:
         raise InputError(f"queue {unknown[0]}", "has no handler here", f"Known: {', '.join(handlers.queue_names)}.")
-    running = Worker(resolve(), served, ChildProcesses(handlers, slots=slots))
+    limit = memory_limit_mib * 2**20 if memory_limit_mib else None
+    running = Worker(migrated_stores(), served, ChildProcesses(handlers, slots=slots, memory_limit_bytes=limit))
     _serve_metrics("worker", running.counts, metrics_port)
     notes.print(f"Worker with {slots} slots serves {', '.join(served)}; Ctrl-C stops it.")
     running.run(_until_signal())
@@ -97,9 +101,9 @@ def worker(queue_names: tuple[str, ...], slots: int, metrics_port: int | None, a
 def drain(at_most_seconds: float, as_json: bool) -> None:
     """Run everything that is ready, in this process, and return."""
     from penguinmails.queue.drain import drain as run
-    from penguinmails.stack.stores import resolve
+    from penguinmails.queue.schema import migrated_stores
 
-    stores = resolve()
+    stores = migrated_stores()
     with progress(visible=not as_json) as bar:
         task = bar.add_task("running jobs", total=None)
         report = run(
@@ -142,13 +146,13 @@ def enqueue(
     from penguinmails.queue.connections import connect
     from penguinmails.queue.errors import PayloadRefused
     from penguinmails.queue.producer import enqueue as insert
-    from penguinmails.stack.stores import resolve
+    from penguinmails.queue.schema import migrated_stores
 
     try:
         document = orjson.loads(payload)
     except orjson.JSONDecodeError:
         raise PayloadRefused("payload", "is not JSON", "Give a JSON object, for example '{}'.") from None
-    with connect(resolve().queue_url) as connection:
+    with connect(migrated_stores().queue_url) as connection:
         enqueued = insert(
             connection,
             queue_name,
@@ -169,11 +173,11 @@ def enqueue(
 def status(as_json: bool) -> None:
     """Show depths, rates, processes and every limit that is exceeded; exit code 1 when one is."""
     from penguinmails.queue.probe import as_document, probe
+    from penguinmails.queue.schema import migrated_stores
     from penguinmails.queue.thresholds import evaluate
     from penguinmails.queue.views import status_view
-    from penguinmails.stack.stores import resolve
 
-    snapshot = probe(resolve())
+    snapshot = probe(migrated_stores())
     exceeded = evaluate(snapshot)
     if as_json:
         problems = [
@@ -193,9 +197,9 @@ def status(as_json: bool) -> None:
 def metrics(port: int, host: str) -> None:
     """Serve the figures of the whole queue to Prometheus until stopped."""
     from penguinmails.queue.metrics import QueueCollector, serve
-    from penguinmails.stack.stores import resolve
+    from penguinmails.queue.schema import migrated_stores
 
-    server = serve([QueueCollector(resolve())], port=port, host=host)
+    server = serve([QueueCollector(migrated_stores())], port=port, host=host)
     notes.print(f"Metrics on http://{host}:{server.server_port}/metrics; Ctrl-C stops it.")
     stop = _until_signal()
     while not stop():

@@ -59,9 +59,9 @@ def list_jobs(at_most: int, as_json: bool, **filters: Any) -> None:
     """List jobs that fit a filter, the oldest first."""
     from penguinmails.queue.connections import connect
     from penguinmails.queue.operations import matching
-    from penguinmails.stack.stores import resolve
+    from penguinmails.queue.schema import migrated_stores
 
-    with connect(resolve().queue_url) as connection:
+    with connect(migrated_stores().queue_url) as connection:
         jobs = matching(connection, _filter(filters), at_most)
     if as_json:
         print_json(jobs)
@@ -80,9 +80,9 @@ def list_jobs(at_most: int, as_json: bool, **filters: Any) -> None:
 def show(job_id: UUID, as_json: bool) -> None:
     """Show one job with its attempts."""
     from penguinmails.queue.inspection import show as look
-    from penguinmails.stack.stores import resolve
+    from penguinmails.queue.schema import migrated_stores
 
-    report = look(resolve(), job_id)
+    report = look(migrated_stores(), job_id)
     if as_json:
         print_json(report)
         return
@@ -101,9 +101,9 @@ def show(job_id: UUID, as_json: bool) -> None:
 def why(job_id: UUID, as_json: bool) -> None:
     """Say why a job is not running."""
     from penguinmails.queue.inspection import why as explain
-    from penguinmails.stack.stores import resolve
+    from penguinmails.queue.schema import migrated_stores
 
-    explanation = explain(resolve(), job_id)
+    explanation = explain(migrated_stores(), job_id)
     if as_json:
         print_json(explanation)
         return
@@ -148,9 +148,9 @@ def cancel(**arguments: Any) -> None:
 def pause(queue_name: str, actor: str, reason: str, as_json: bool) -> None:
     """Stop a queue: nothing of it starts until it is resumed."""
     from penguinmails.queue.operations import pause as change
-    from penguinmails.stack.stores import resolve
+    from penguinmails.queue.schema import migrated_stores
 
-    _print(change(resolve(), queue_name, actor=actor, reason=reason), as_json=as_json)
+    _print(change(migrated_stores(), queue_name, actor=actor, reason=reason), as_json=as_json)
 
 
 @click.command()
@@ -161,9 +161,9 @@ def pause(queue_name: str, actor: str, reason: str, as_json: bool) -> None:
 def resume(queue_name: str, actor: str, reason: str, as_json: bool) -> None:
     """Let a paused queue go on."""
     from penguinmails.queue.operations import resume as change
-    from penguinmails.stack.stores import resolve
+    from penguinmails.queue.schema import migrated_stores
 
-    _print(change(resolve(), queue_name, actor=actor, reason=reason), as_json=as_json)
+    _print(change(migrated_stores(), queue_name, actor=actor, reason=reason), as_json=as_json)
 
 
 @click.command()
@@ -173,10 +173,10 @@ def top(seconds: float) -> None:
     from rich.live import Live
 
     from penguinmails.queue.probe import probe
+    from penguinmails.queue.schema import migrated_stores
     from penguinmails.queue.views import status_view
-    from penguinmails.stack.stores import resolve
 
-    stores = resolve()
+    stores = migrated_stores()
     with Live(status_view(probe(stores)), console=console, screen=console.is_terminal) as live:
         while True:
             time.sleep(seconds)
@@ -189,9 +189,9 @@ def top(seconds: float) -> None:
 def archive(yes: bool, as_json: bool) -> None:
     """Move jobs that ended long ago to Parquet files, and delete files past their time."""
     from penguinmails.queue.archive import archive_finished, forget_old_files
-    from penguinmails.stack.stores import resolve
+    from penguinmails.queue.schema import migrated_stores
 
-    stores = resolve()
+    stores = migrated_stores()
     with progress(visible=not as_json) as bar:
         task = bar.add_task("archiving jobs", total=None)
         moved = archive_finished(stores, progress=lambda count: bar.advance(task, count))
@@ -211,12 +211,12 @@ COMMANDS = (list_jobs, show, why, replay, retry, cancel, pause, resume, top, arc
 
 def _carry_out(change: Callable[[Any, JobFilter, Order], OrderReport], arguments: dict[str, Any]) -> None:
     from penguinmails.queue.operations import Order
-    from penguinmails.stack.stores import resolve
+    from penguinmails.queue.schema import migrated_stores
 
     as_json = arguments.pop("as_json")
     names = {"actor": "actor", "reason": "reason", "at_most": "at_most"}
     order = Order(dry_run=not arguments.pop("yes"), **{name: arguments.pop(given) for given, name in names.items()})
-    _print(change(resolve(), _filter(arguments), order), as_json=as_json)
+    _print(change(migrated_stores(), _filter(arguments), order), as_json=as_json)
 
 
 def _filter(arguments: dict[str, Any]) -> JobFilter:

@@ -72,14 +72,19 @@ def run_job(handlers: Handlers, job: StartedJob, trusted_until: Callable[[], flo
 
 def describe(error: BaseException) -> str:
     """Returns what may be written down about `error`: all of our own errors, of others only kind and place."""
+    # PostgreSQL takes neither NUL nor half a character, and an error's text must never be what stops the worker.
+    return _description(error).replace("\x00", "").encode("utf-8", "replace").decode()[:_MAX_ERROR_CHARACTERS]
+
+
+def _description(error: BaseException) -> str:
     if isinstance(error, PlatformError):
-        return str(error)[:_MAX_ERROR_CHARACTERS]
+        return str(error)
     if isinstance(error, ValidationError):
         fields = ", ".join(
             f"{'.'.join(map(str, each['loc'])) or 'payload'} ({each['type']})"
             for each in error.errors(include_input=False)
         )
-        return f"the payload does not fit {error.title}: {fields}"[:_MAX_ERROR_CHARACTERS]
+        return f"the payload does not fit {error.title}: {fields}"
     if isinstance(error, psycopg.Error) and error.sqlstate:
         return f"{type(error).__name__} (SQLSTATE {error.sqlstate}){_place(error)}"
     return f"{type(error).__name__}{_place(error)}"

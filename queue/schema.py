@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from penguinmails.queue.connections import connect
 from penguinmails.queue.queues import QUEUES
 from penguinmails.stack import migrations
+from penguinmails.stack.errors import SettingsError
 from penguinmails.stack.sql import Queries
-from penguinmails.stack.stores import Stores
+from penguinmails.stack.stores import Stores, resolve
 
 FOLDER = Path(__file__).parent / "migrations"
 _QUERIES = Queries(Path(__file__).parent / "sql" / "producer.sql")
@@ -31,3 +32,17 @@ def migrate_database(url: SecretStr) -> list[str]:
         for definition in QUEUES:
             connection.execute(_QUERIES["declare_queue"], vars(definition))
     return applied
+
+
+def migrated_stores() -> Stores:
+    """Returns the stores, once the queue's tables are there.
+
+    Raises:
+        SettingsError: they are not; nothing was changed.
+    """
+    stores = resolve()
+    with connect(stores.queue_url) as connection:
+        row = connection.execute("SELECT to_regclass('queue_sent_mail') IS NOT NULL").fetchone()
+    if not (row and row[0]):
+        raise SettingsError("tables of the queue", "are missing or old", "Run: penguinmails queue migrate")
+    return stores

@@ -86,6 +86,7 @@ class Worker:
         self._outcomes_since = 0.0
         self._busy_at = 0.0
         self._ownership_at = 0.0
+        self._may_hold_reserved = False
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Works until `stop` says so, then ends what runs within the time allowed and gives back the rest."""
@@ -239,14 +240,19 @@ class Worker:
 
     def _take_reserved(self, connection: Connection, room: int) -> int:
         assert self._lease is not None  # noqa: S101 - only called under a lease
+        if self._may_hold_reserved:  # a start that failed half-way: what it did is adopted, the rest is to be missed
+            self._fast_lane.clear_reserved(self._lease.id)
+        self._may_hold_reserved = True
         messages = self._fast_lane.reserve(self._lease.id, self._queue_names, room)
         if not messages:
+            self._may_hold_reserved = False
             return 0
         tickets = list(dict.fromkeys(ticket for ticket in map(read_ticket, messages) if ticket is not None))
         jobs = self._start(connection, tickets)
         self.counts.stale += len(messages) - len(jobs)
         self._submit(jobs)
         self._fast_lane.note_started(self._lease.id, [job.id for job in jobs])
+        self._may_hold_reserved = False
         return len(messages)
 
     def _start(self, connection: Connection, tickets: Sequence[Ticket]) -> list[StartedJob]:

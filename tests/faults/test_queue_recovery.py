@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psutil
 import psycopg
 import pytest
 from queue_support import FIXTURES, QUEUE, SHORT, Note, handlers_of, job, nothing, own_redis, rows, statuses
 
 from penguinmails.queue.child_processes import ChildProcesses
 from penguinmails.queue.drain import drain
-from penguinmails.queue.errors import FastLaneUnavailable, FastLaneUnsafe, OwnershipLost
+from penguinmails.queue.errors import FastLaneUnavailable, FastLaneUnsafe, OwnershipLost, PermanentFailure
 from penguinmails.queue.executors import InlineExecutor
 from penguinmails.queue.fast_lane import FastLane, list_key
 from penguinmails.queue.handlers import Handlers, JobContext
@@ -73,6 +74,39 @@ def test_a_killed_workers_job_is_run_again(stores: Stores, connection: psycopg.C
     done = job(stores, enqueued.id)
     assert (done["status"], done["attempt_count"], done["crash_count"]) == ("completed", 1, 1)
     assert [row[0] for row in rows(stores, "SELECT status FROM job_logs ORDER BY id")] == ["retry", "success"]
+
+
+def _say_who_and_hang(payload: Note, _: JobContext) -> None:
+    Path(payload.note, "unfinished").write_text(str(os.getpid()))
+    Path(payload.note, "unfinished").rename(Path(payload.note, "child"))
+    time.sleep(600)
+
+
+def _work_in_children(stores: Stores, handlers: Handlers) -> None:
+    Worker(stores, [QUEUE], ChildProcesses(handlers, slots=1), configuration=SHORT).run(lambda: False)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_handlers_end_with_their_worker(
+    stores: Stores, connection: psycopg.Connection, tmp_path: Path, end: signal.Signals
+) -> None:
+    """A handler must not go on when its worker is killed, nor when the worker is frozen and its lease runs out."""
+    enqueue(connection, QUEUE, {"note": str(tmp_path)})
+    _hand_over(stores)
+    handlers = handlers_of(_say_who_and_hang)
+    worker = multiprocessing.get_context("spawn").Process(target=_work_in_children, args=(stores, handlers))
+    worker.start()
+    _until((tmp_path / "child").exists, seconds=60)
+    child = psutil.Process(int((tmp_path / "child").read_text()))
+    assert worker.pid
+    os.kill(worker.pid, end)
+    _until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    worker.kill()
+    worker.join()
+    reaper = Reaper(stores, configuration=SHORT)
+    _until(lambda: reaper.step().jobs_reclaimed == 1)
+    reaper.close()
+    assert statuses(stores) == {"queued": 1}
 
 
 def test_a_job_that_kills_every_worker_is_buried(stores: Stores, connection: psycopg.Connection) -> None:
@@ -247,6 +281,9 @@ def test_a_late_finish_is_refused(stores: Stores, connection: psycopg.Connection
     assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 1
 
 
+BAD = ("raise", "exit", "leave", "hang", "eat", "babble")
+
+
 def _misbehave(payload: Note, context: JobContext) -> None:
     match payload.note:
         case "raise":
@@ -257,21 +294,22 @@ def _misbehave(payload: Note, context: JobContext) -> None:
             os._exit(9)
         case "hang":
             time.sleep(600)
+        case "eat":
+            bytearray(8 * 2**30)
+        case "babble":
+            raise PermanentFailure("a\x00b", "\udc80", "c" * 10_000)
 
 
 def test_the_worker_outlives_every_handler(stores: Stores, connection: psycopg.Connection) -> None:
-    """One raises, one exits, one leaves without a word, one hangs: each is said, and the others are done."""
+    """What a handler does wrong is said, each in its way, and the other jobs are done."""
     connection.execute("UPDATE job_queues SET timeout_seconds = 1 WHERE name = %s", [QUEUE])
-    bad = {
-        note: enqueue(connection, QUEUE, {"note": note}, max_attempts=1).id
-        for note in ("raise", "exit", "leave", "hang")
-    }
+    bad = {note: enqueue(connection, QUEUE, {"note": note}, max_attempts=1).id for note in BAD}
     good = [enqueue(connection, QUEUE, {}).id for _ in range(20)]
     _hand_over(stores)
-    executor = ChildProcesses(handlers_of(_misbehave), slots=2)
+    executor = ChildProcesses(handlers_of(_misbehave), slots=2, memory_limit_bytes=4 * 2**30)
     worker = Worker(stores, [QUEUE], executor, configuration=SHORT)
-    deadline = time.monotonic() + 30
-    while worker.counts.completed + worker.counts.dead < 24 and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while worker.counts.completed + worker.counts.dead < 20 + len(BAD) and time.monotonic() < deadline:
         worker.step()
         relay = _hand_over(stores)
         time.sleep(0 if relay else 0.01)
@@ -280,6 +318,8 @@ def test_the_worker_outlives_every_handler(stores: Stores, connection: psycopg.C
     reasons = {note: job(stores, job_id)["last_error_message"] for note, job_id in bad.items()}
     assert reasons["raise"].startswith("RuntimeError")
     assert reasons["exit"].startswith("SystemExit")
+    assert reasons["eat"].startswith("MemoryError")
+    assert reasons["babble"].startswith("ab: ?.")
     assert "exit code 9" in reasons["leave"]
     assert "ran longer than 1 s" in reasons["hang"]
     assert {job(stores, each)["status"] for each in bad.values()} == {"failed"}
@@ -318,3 +358,31 @@ def test_what_was_started_when_the_answer_got_lost_is_adopted(stores: Stores, co
     worker.reconnect()
     _until(lambda: worker.step() >= 0 and worker.counts.completed == 1)
     worker.close()
+
+
+def test_a_start_that_failed_holds_nothing_back(
+    stores: Stores, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL goes away between reserving and starting; the worker lives on and no other job comes."""
+    enqueued = enqueue(connection, QUEUE, {})
+    reaper = Reaper(stores, configuration=SHORT)
+    reaper.step()
+    _hand_over(stores)
+    worker = Worker(stores, [QUEUE], InlineExecutor(handlers_of(nothing)), configuration=SHORT)
+
+    def away(*_: object) -> None:
+        raise psycopg.OperationalError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "_start", away)
+        with pytest.raises(psycopg.OperationalError):
+            worker.step()
+    worker.reconnect()
+    worker.step()
+    connection.execute("UPDATE jobs SET lease_expires = now() - interval '1 second'")
+    assert reaper.step().hand_offs_lost == 1
+    reaper.close()
+    _hand_over(stores)
+    _until(lambda: worker.step() >= 0 and worker.counts.completed == 1)
+    worker.close()
+    assert job(stores, enqueued.id)["status"] == "completed"
