@@ -96,19 +96,23 @@ def open_mail(path: str | Path) -> PathSource:
 
 def _tar(path: Path) -> Iterator[SourceItem]:
     try:
-        with _open_stream(path) as stream, tarfile.open(fileobj=stream, mode="r|", errorlevel=0) as archive:
-            for member in archive:
-                if not member.isreg():
-                    continue
-                content = archive.extractfile(member)
-                if content is not None:
-                    item = _whole(_text(member.name), cast("BinaryIO", content))
-                    yield item
-                    if item.problem == "truncated":
-                        return
-                archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every member it has seen
+        with _open_stream(path) as file:
+            stream = _Remembering(file)
+            yield from _members(stream)
+            # tarfile takes an archive that was cut between or within two headers for a whole one.
+            if not stream.has_end_mark:
+                yield SourceItem(_REST, b"", problem="truncated")
     except _DAMAGED:
         yield SourceItem(_REST, b"", problem="truncated")
+
+
+def _members(stream: _Remembering) -> Iterator[SourceItem]:
+    with tarfile.open(fileobj=cast("BinaryIO", stream), mode="r|") as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() else None
+            if content is not None:
+                yield _whole(_text(member.name), cast("BinaryIO", content))
+            archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every member it has seen
 
 
 def _mbox(path: Path) -> Iterator[SourceItem]:
@@ -180,6 +184,20 @@ def _whole(name: str, stream: BinaryIO) -> SourceItem:
     except _DAMAGED:
         return collected.item(name, problem="truncated")
     return collected.item(name)
+
+
+class _Remembering:
+    """A stream that remembers whether the last it gave holds the end mark of an archive: a block of zeros."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.has_end_mark = False
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        if data:
+            self.has_end_mark = bytes(tarfile.BLOCKSIZE) in data
+        return data
 
 
 class _Collected:
