@@ -66,6 +66,13 @@ def home() -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture
+def second_servers() -> Iterator[embedded.Embedded]:
+    """A second set of servers, to be pointed at by URL as if they were real ones elsewhere."""
+    with new_home() as folder:
+        yield embedded.ensure(folder)
+
+
 @contextmanager
 def new_home() -> Iterator[Path]:
     """Makes an empty folder for a home; stops its servers and removes it at the end."""

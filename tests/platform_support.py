@@ -15,6 +15,7 @@ from penguinmails.content_store.reading import ContentReader
 from penguinmails.olap.reading import open_marts
 from penguinmails.oltp.bodies import MessageBodies
 from penguinmails.oltp.ledger import loaded_items, set_aside_items
+from penguinmails.stack.embedded import Embedded
 from penguinmails.stack.settings import Settings
 from penguinmails.stack.stores import resolve
 
@@ -35,15 +36,35 @@ class State:
     marts: list[Any]
 
 
+def as_real_servers(servers: Embedded) -> dict[str, str]:
+    """Returns the settings that point at `servers` by URL, as if an operator ran them elsewhere."""
+    address = servers.bucket()
+    assert address.access_key_id
+    assert address.secret_access_key
+    return {
+        "PENGUINMAILS_OLTP_URL": servers.postgres_url("oltp").get_secret_value(),
+        "PENGUINMAILS_OLTP_APP_URL": servers.postgres_url("oltp", login="penguinmails_app").get_secret_value(),
+        "PENGUINMAILS_CONTENT_URL": servers.postgres_url("content").get_secret_value(),
+        "PENGUINMAILS_QUEUE_URL": servers.postgres_url("queue").get_secret_value(),
+        "PENGUINMAILS_DAGSTER_URL": servers.postgres_url("dagster").get_secret_value(),
+        "PENGUINMAILS_REDIS_URL": servers.redis_url().get_secret_value(),
+        "PENGUINMAILS_S3_ENDPOINT_URL": str(address.endpoint_url),
+        "PENGUINMAILS_S3_BUCKET": address.name,
+        "AWS_ACCESS_KEY_ID": address.access_key_id.get_secret_value(),
+        "AWS_SECRET_ACCESS_KEY": address.secret_access_key.get_secret_value(),
+    }
+
+
 class Platform:
     """The `penguinmails` command in one home."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, settings: dict[str, str] | None = None) -> None:
         self.home = home
+        self.settings = {"PENGUINMAILS_HOME": str(home), **(settings or {})}
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "penguinmails.stack.cli", *map(str, arguments)]
-        environment = os.environ | {"PENGUINMAILS_HOME": str(self.home)}
+        environment = os.environ | self.settings
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def call(self, *arguments: str | Path, exit_code: int = 0) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from platform_support import Platform
+from platform_support import Platform, as_real_servers
 
 from penguinmails.stack import embedded
 
@@ -60,6 +60,15 @@ def test_hostile_mail_is_accounted_for_and_comes_back_bit_for_bit(platform: Plat
     assert (again["intake"]["loaded"], again["hand_over"]["messages"], again["roll_up"]["rows_extracted"]) == (0, 0, 0)
     assert platform.state() == state
     assert platform.ask("doctor")["healthy"]
+
+
+def test_the_same_path_runs_on_real_servers_by_url(home: Path, second_servers: embedded.Embedded) -> None:
+    elsewhere = Platform(home, as_real_servers(second_servers))
+    outcome = elsewhere.run("--messages", "60")
+    assert outcome["succeeded"], outcome["checks_failed"]
+    assert outcome["reports"]["hand_over"]["removed_from_oltp"] == outcome["reports"]["intake"]["loaded"]
+    assert embedded.find(home) is None, "no embedded server was needed"
+    assert elsewhere.ask("doctor")["healthy"]
 
 
 def test_wrong_input_is_named_and_starts_nothing(platform: Platform, tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
+from platform_support import as_real_servers
 from pydantic import SecretStr
 
 from penguinmails.stack import embedded
@@ -34,14 +35,6 @@ def upgrade() -> None:
 
 
 @pytest.fixture
-def second_servers(tmp_path: Path) -> Iterator[embedded.Embedded]:
-    """A second set of servers, which the settings point at as if they were real ones elsewhere."""
-    home = tmp_path / "second"
-    yield embedded.ensure(home)
-    embedded.stop(home)
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     migrations = tmp_path / "migrations"
     migrations.mkdir()
@@ -57,26 +50,15 @@ def add(folder: Path, revision: str, after: str | None, text: str) -> None:
 def test_real_servers_by_url_need_no_embedded_ones(
     second_servers: embedded.Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address = second_servers.bucket()
-    for name, value in {
-        "PENGUINMAILS_HOME": str(tmp_path / "home"),
-        "PENGUINMAILS_OLTP_URL": second_servers.postgres_url("oltp").get_secret_value(),
-        "PENGUINMAILS_CONTENT_URL": second_servers.postgres_url("content").get_secret_value(),
-        "PENGUINMAILS_QUEUE_URL": second_servers.postgres_url("queue").get_secret_value(),
-        "PENGUINMAILS_DAGSTER_URL": second_servers.postgres_url("dagster").get_secret_value(),
-        "PENGUINMAILS_REDIS_URL": second_servers.redis_url().get_secret_value(),
-        "PENGUINMAILS_S3_ENDPOINT_URL": str(address.endpoint_url),
-        "PENGUINMAILS_S3_BUCKET": address.name,
-        "AWS_ACCESS_KEY_ID": address.access_key_id.get_secret_value(),  # type: ignore[union-attr]
-        "AWS_SECRET_ACCESS_KEY": address.secret_access_key.get_secret_value(),  # type: ignore[union-attr]
-    }.items():
+    monkeypatch.setenv("PENGUINMAILS_HOME", str(tmp_path / "home"))
+    for name, value in as_real_servers(second_servers).items():
         monkeypatch.setenv(name, value)
     stores = resolve()
     for url in (stores.oltp_url, stores.content_url, stores.queue_url, stores.dagster_url, stores.oltp_app_url):
         psycopg.connect(url.get_secret_value()).close()
     assert stores.open_redis().ping()
     stores.open_bucket().put("here", b"1")
-    assert Bucket(address).get("here") == b"1"
+    assert Bucket(second_servers.bucket()).get("here") == b"1"
     assert embedded.find(tmp_path / "home") is None
     assert "secret" not in repr(stores).lower().replace("secretstr", "").replace("secret_access_key", "")
 
