@@ -1,6 +1,6 @@
 """The bootstrap dictionary: what a tenant's first messages are compressed with.
 
-Made by this module alone, from mail that it invents out of `dictionaries/bootstrap-mail.txt` (no person's mail has part in
+Made by this module alone, from mail that it invents out of `dictionaries/bootstrap-mail.json` (no person's mail has part in
 it), and shipped in the package. It knows how mail looks: headers of common servers, MIME, HTML scaffolding, business
 phrases, bounces. Making it again gives the same bytes: `python -m penguinmails.content_store.bootstrap_dictionary FILE`.
 
@@ -15,6 +15,8 @@ import string
 import struct
 import sys
 from pathlib import Path
+
+import orjson
 
 from penguinmails.content_store.codec import Dictionary
 
@@ -58,18 +60,18 @@ def with_dictionary_id(dictionary: bytes, dictionary_id: int) -> bytes:
 def invented_mail(count: int) -> list[bytes]:
     """Returns that many invented messages: outreach, campaigns, replies, lists, bounces; half of them with CRLF."""
     dice = random.Random(_SEED)  # noqa: S311 - to invent mail, not to protect any
-    texts = _texts(_FOLDER / "bootstrap-mail.txt")
+    texts = _texts(_FOLDER / "bootstrap-mail.json")
     messages = [_filled("{message}", texts, dice) + "\n" for _ in range(count)]
     return [message.replace("\n", ("\n", "\r\n")[number % 2]).encode() for number, message in enumerate(messages)]
 
 
 def _texts(path: Path) -> dict[str, list[str]]:
-    """Returns the alternatives for each name: `=== name` opens a section, `---` stands between alternatives."""
-    texts: dict[str, list[str]] = {}
-    for section in path.read_text(encoding="utf-8").split("=== ")[1:]:
-        name, _, alternatives = section.partition("\n")
-        texts[name] = alternatives.removesuffix("\n").split("\n---\n")
-    return texts
+    """Returns the alternatives for each name; those of several lines stand in the file as lists of lines."""
+    texts: dict[str, list[str | list[str]]] = orjson.loads(path.read_bytes())
+    return {
+        name: [text if isinstance(text, str) else "\n".join(text) for text in alternatives]
+        for name, alternatives in texts.items()
+    }
 
 
 def _filled(text: str, texts: dict[str, list[str]], dice: random.Random) -> str:

@@ -1,4 +1,4 @@
-"""`penguinmails content …`: what deletes, keeps, erases, compacts and repairs.
+"""`penguinmails content …`: what deletes, keeps, erases, compacts, repairs and rotates keys.
 
 Nothing destructive happens without `--execute`: without it each command says what it would do.
 
@@ -19,6 +19,7 @@ from penguinmails.content_store import erasure, holds, retention
 from penguinmails.content_store.certificates import check_chain
 from penguinmails.content_store.compaction import compact, plan_compaction
 from penguinmails.content_store.deletion import soft_delete, undelete
+from penguinmails.content_store.key_rotation import rotate_key
 from penguinmails.content_store.repair import repair_index
 from penguinmails.content_store.storage_layout import ids_of
 from penguinmails.stack.clock import utc_now
@@ -247,6 +248,19 @@ def repair_command(execute: bool, as_json: bool) -> None:
     sys.exit(4 if report.unreadable else 0)
 
 
+@click.command("rotate-key")
+@_tenant
+@click.option("--resume", is_flag=True, help="Carry on a rotation that was stopped.")
+@json_option
+def rotate_command(tenant_id: UUID, resume: bool, as_json: bool) -> None:
+    """Give a tenant a new key and wrap every message's key with it; no pack is touched."""
+    report = rotate_key(resolve(), tenant_id, clock=utc_now, resume=resume)
+    if as_json:
+        print_json(report)
+    else:
+        console.print(f"{report.messages:,} messages are under generation {report.generation}. Keep the older ones.")
+
+
 COMMANDS: tuple[click.Command, ...] = (
     delete_command,
     undelete_command,
@@ -256,6 +270,7 @@ COMMANDS: tuple[click.Command, ...] = (
     certificates_command,
     compact_command,
     repair_command,
+    rotate_command,
 )
 
 

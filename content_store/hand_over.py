@@ -33,8 +33,8 @@ from penguinmails.stack.object_store import Bucket
 from penguinmails.stack.stores import Stores
 
 CLAIM_MESSAGES = 20_000
-CLAIM_BYTES = 40 << 20
-"""Raw bytes a worker holds at a time; compressed they make a pack of about 10 MiB."""
+CLAIM_BYTES = 32 << 20
+"""Raw bytes a worker holds at a time; compressed they make a pack of 2 to 11 MiB."""
 WORKERS = 2
 _REMOVE_BATCH = 5_000
 

@@ -326,3 +326,23 @@ LIMIT %(limit)s;
 DELETE FROM dictionaries
 WHERE dictionary_id = %(dictionary_id)s
   AND state = 'building';
+
+-- name: page_of_older_keys
+SELECT object.storage_key, object.key_generation, object.wrapped_key
+FROM content_packs AS pack
+JOIN content_objects AS object USING (pack_id)
+WHERE pack.tenant_id = %(tenant_id)s
+  AND object.key_generation < %(generation)s
+  AND object.erased_at IS NULL
+  AND object.storage_key > %(after)s
+ORDER BY object.storage_key
+LIMIT %(limit)s;
+
+-- name: rewrap
+-- Only where the old wrapping is still there: an erasure meanwhile stays an erasure.
+UPDATE content_objects AS object
+SET wrapped_key = renewed.wrapped_key,
+    key_generation = %(generation)s
+FROM unnest(%(storage_keys)s::text[], %(old)s::bytea[], %(new)s::bytea[]) AS renewed (storage_key, old_key, wrapped_key)
+WHERE object.storage_key = renewed.storage_key
+  AND object.wrapped_key = renewed.old_key;

@@ -158,6 +158,14 @@ class KeyRing:
             self._keys[tenant_id, generation] = known
         return known
 
+    def next_generation(self, connection: Connection, newest: TenantKey, *, now: datetime) -> TenantKey:
+        """Makes the generation after the newest one, durable where keys are kept and known to the index."""
+        generation = newest.generation + 1
+        made = TenantKey(newest.tenant_id, generation, self._source.create(newest.tenant_id, generation))
+        self._record(connection, made, now)
+        self._newest[newest.tenant_id] = generation
+        return self.for_reading(connection, newest.tenant_id, generation)
+
     def _newest_generation(self, connection: Connection, tenant_id: UUID, now: datetime) -> int:
         row = connection.execute(QUERIES["newest_key_generation"], {"tenant_id": tenant_id}).fetchone()
         if row is not None and row[0] is not None:

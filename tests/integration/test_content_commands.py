@@ -105,6 +105,7 @@ def test_nothing_is_destroyed_without_being_told_to(stores: Stores, area: HandOv
     assert call("retention", "policy", "--tenant", str(TENANT_A), "--class", "outbound", "--days", "1").exit_code == 0
     assert answer("retention", "plan")["messages"] == 4
     assert answer("retention", "apply", "--execute")["messages"] == 4
+    assert answer("rotate-key", "--tenant", str(TENANT_A))["generation"] == 2
     assert answer("compact", "--erased-now", "--execute")["packs_rewritten"] == 1
     assert answer("certificates")["broken_at"] is None
     for arguments in (
