@@ -31,6 +31,7 @@ from penguinmails.stack.errors import InputError, PlatformError
 from penguinmails.stack.stores import Stores
 
 Command = Callable[..., Result]
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.fixture(name="command")
@@ -161,3 +162,22 @@ def test_the_report_is_one_file_that_needs_nothing_else(command: Command, filled
     document = ElementTree.fromstring(html.removeprefix("<!doctype html>").replace('<meta charset="utf-8">', ""))
     assert len(document.findall(".//svg")) == 3
     assert str(named("t1.c1")) in html
+
+
+def test_the_notebook_runs(stores: Stores, filled: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penguinmails.stack.stores.resolve", lambda: stores)
+    notebook = json.loads((DOCS / "marts.ipynb").read_text())
+    names: dict[str, Any] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            exec("".join(cell["source"]), names)
+    names["marts"].close()
+
+
+def test_the_questions_of_the_docs_are_answered(command: Command, filled: Stores) -> None:
+    block = (DOCS / "marts.md").read_text().split("```sql\n")[1].split("```")[0]
+    questions = [question for question in block.split(";\n") if question.strip()]
+    assert len(questions) == 5
+    for question in questions:
+        command(cli.sql, "--json", "--", question)
