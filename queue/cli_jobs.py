@@ -206,7 +206,51 @@ def archive(yes: bool, as_json: bool) -> None:
     console.print(f"{old.files:,} files past their time ({size(old.size_bytes)}) {verb}")
 
 
-COMMANDS = (list_jobs, show, why, replay, retry, cancel, pause, resume, top, archive)
+@click.command()
+@click.option("--at-most", default=20, show_default=True, type=click.IntRange(1, 10_000))
+@json_option
+def tenants(at_most: int, as_json: bool) -> None:
+    """Show the tenants with the most live jobs."""
+    from penguinmails.queue.probe import probe_tenants
+    from penguinmails.queue.schema import migrated_stores
+
+    found = probe_tenants(migrated_stores(), at_most=at_most)
+    if as_json:
+        print_json(found)
+        return
+    table = Table("tenant", "ready", "handed over", "running", "oldest")
+    for each in found:
+        counts = (f"{each.ready:,}", f"{each.handed_off:,}", f"{each.running:,}")
+        table.add_row(each.tenant_id, *counts, f"{each.oldest_ready_seconds:,.0f} s")
+    console.print(table if found else "No tenant has a live job.")
+
+
+@click.command()
+@click.argument("queue_name")
+@click.argument("tenant_id", type=click.UUID)
+@click.option("--jobs-per-second", type=float, help="Starts in the long run; without it the limit is taken away.")
+@click.option("--burst", default=1, show_default=True, help="Starts at once after a quiet time.")
+@json_option
+def limit(queue_name: str, tenant_id: UUID, jobs_per_second: float | None, burst: int, as_json: bool) -> None:
+    """Limit how fast a tenant's jobs may start on a queue."""
+    from penguinmails.queue.limits import remove_limit, set_limit
+    from penguinmails.queue.schema import migrated_stores
+
+    stores = migrated_stores()
+    if jobs_per_second is None:
+        changed = remove_limit(stores, queue_name, tenant_id)
+    else:
+        set_limit(stores, queue_name, tenant_id, jobs_per_second=jobs_per_second, burst=burst)
+        changed = True
+    if as_json:
+        print_json({"changed": changed, "jobs_per_second": jobs_per_second, "burst": burst})
+    else:
+        console.print(
+            "Limit set." if jobs_per_second is not None else "Limit taken away." if changed else "There was none."
+        )
+
+
+COMMANDS = (list_jobs, show, why, replay, retry, cancel, pause, resume, top, archive, tenants, limit)
 
 
 def _carry_out(change: Callable[[Any, JobFilter, Order], OrderReport], arguments: dict[str, Any]) -> None:

@@ -81,6 +81,28 @@ class ProcessSnapshot:
 
 
 @dataclass(frozen=True)
+class TenantSnapshot:
+    """What one tenant has in all queues; the nil id stands for jobs of no tenant."""
+
+    tenant_id: str
+    ready: int
+    handed_off: int
+    running: int
+    oldest_ready_seconds: float
+
+
+def probe_tenants(stores: Stores, *, at_most: int = 20) -> list[TenantSnapshot]:
+    """Returns the tenants with the most live jobs.
+
+    Raises:
+        ServerError: PostgreSQL does not answer.
+    """
+    with connect(stores.queue_url) as connection:
+        rows = _read(connection, "tenants", {"most": at_most})
+    return [TenantSnapshot(**{**row, "tenant_id": str(row["tenant_id"])}) for row in rows]
+
+
+@dataclass(frozen=True)
 class QueueSnapshot:
     """The whole queue at one moment.
 

@@ -100,3 +100,19 @@ VALUES (
 -- name: forget_probes
 -- Ends the history where it is older than wanted.
 DELETE FROM queue_probes WHERE probed_at < %(before)s;
+
+-- name: tenants
+-- The tenants with the most live jobs.
+SELECT
+    coalesce(tenant_id, '00000000-0000-0000-0000-000000000000') AS tenant_id,
+    count(*) FILTER (WHERE status IN ('queued', 'retry_scheduled') AND run_at <= now()) AS ready,
+    count(*) FILTER (WHERE status = 'migrated_to_redis') AS handed_off,
+    count(*) FILTER (WHERE status = 'running') AS running,
+    coalesce(
+        extract(epoch FROM now() - min(run_at) FILTER (WHERE status <> 'running' AND run_at <= now())), 0
+    )::double precision AS oldest_ready_seconds
+FROM jobs
+WHERE status IN ('queued', 'retry_scheduled', 'migrated_to_redis', 'running')
+GROUP BY 1
+ORDER BY count(*) DESC, tenant_id
+LIMIT %(most)s;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -14,9 +15,10 @@ from uuid import UUID, uuid4
 import psutil
 import psycopg
 import pytest
-from queue_support import FIXTURES, QUEUE, SHORT, Note, handlers_of, job, nothing, own_redis, rows, statuses
+from queue_support import FIXTURES, QUEUE, SHORT, STEADY, Note, handlers_of, job, nothing, own_redis, rows, statuses
 
 from penguinmails.queue.child_processes import ChildProcesses
+from penguinmails.queue.configuration import Configuration
 from penguinmails.queue.drain import drain
 from penguinmails.queue.errors import FastLaneUnavailable, FastLaneUnsafe, OwnershipLost, PermanentFailure
 from penguinmails.queue.executors import InlineExecutor
@@ -30,6 +32,7 @@ from penguinmails.queue.worker import Worker
 from penguinmails.stack.stores import Stores
 
 redis_server, stores, connection = FIXTURES
+LIVELY = dataclasses.replace(STEADY, lease_seconds=5.0)
 
 
 def _sleep_once(payload: Note, context: JobContext) -> None:
@@ -50,8 +53,8 @@ def _until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-def _hand_over(stores: Stores) -> int:
-    relay = Relay(stores, configuration=SHORT)
+def _hand_over(stores: Stores, configuration: Configuration = STEADY) -> int:
+    relay = Relay(stores, configuration=configuration)
     try:
         return relay.step()
     finally:
@@ -83,7 +86,7 @@ def _say_who_and_hang(payload: Note, _: JobContext) -> None:
 
 
 def _work_in_children(stores: Stores, handlers: Handlers) -> None:
-    Worker(stores, [QUEUE], ChildProcesses(handlers, slots=1), configuration=SHORT).run(lambda: False)
+    Worker(stores, [QUEUE], ChildProcesses(handlers, slots=1), configuration=LIVELY).run(lambda: False)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
@@ -173,7 +176,7 @@ def test_doubled_stale_and_foreign_messages_are_dropped(stores: Stores, connecti
     client.rpush(list_key(QUEUE, Band.NORMAL), *messages, *stale, *foreign)
     client.close()
     handlers = handlers_of(lambda _, context: ran.append(context.job.id))
-    worker = Worker(stores, [QUEUE], InlineExecutor(handlers), configuration=SHORT)
+    worker = Worker(stores, [QUEUE], InlineExecutor(handlers), configuration=STEADY)
     _until(lambda: worker.step() == 0 and worker.is_idle and worker.counts.completed == 50)
     worker.close()
     assert len(ran) == len(set(ran)) == 50
@@ -207,7 +210,7 @@ def test_redis_holds_no_more_than_its_high_water(stores: Stores, connection: psy
     assert statuses(stores) == {"migrated_to_redis": SHORT.high_water + 1, "queued": 5_000 - SHORT.high_water}
     ran: list[UUID] = []
     worker = Worker(
-        stores, [QUEUE], InlineExecutor(handlers_of(lambda _, each: ran.append(each.job.id))), configuration=SHORT
+        stores, [QUEUE], InlineExecutor(handlers_of(lambda _, each: ran.append(each.job.id))), configuration=STEADY
     )
     _until(lambda: bool(worker.step()) and bool(ran))
     worker.close()
@@ -228,7 +231,7 @@ def test_without_redis_jobs_go_straight_through_postgresql(
         reaper = Reaper(stores, configuration=SHORT)
         reaper.step()
         reaper.close()
-        assert _hand_over(stores) == 100
+        assert _hand_over(stores, SHORT) == 100
         with psycopg.connect(stores.queue_url.get_secret_value(), autocommit=True) as connection:
             enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(100)))
         embedded.stop(server.home)
@@ -273,7 +276,7 @@ def test_a_late_finish_is_refused(stores: Stores, connection: psycopg.Connection
 
     enqueued = enqueue(connection, QUEUE, {})
     _hand_over(stores)
-    worker = Worker(stores, [QUEUE], InlineExecutor(handlers_of(overrun)), configuration=SHORT)
+    worker = Worker(stores, [QUEUE], InlineExecutor(handlers_of(overrun)), configuration=STEADY)
     _until(lambda: worker.step() == 0 and worker.counts.fenced == 1)
     worker.close()
     assert refused == [True]
@@ -307,7 +310,7 @@ def test_the_worker_outlives_every_handler(stores: Stores, connection: psycopg.C
     good = [enqueue(connection, QUEUE, {}).id for _ in range(20)]
     _hand_over(stores)
     executor = ChildProcesses(handlers_of(_misbehave), slots=2, memory_limit_bytes=4 * 2**30)
-    worker = Worker(stores, [QUEUE], executor, configuration=SHORT)
+    worker = Worker(stores, [QUEUE], executor, configuration=STEADY)
     deadline = time.monotonic() + 60
     while worker.counts.completed + worker.counts.dead < 20 + len(BAD) and time.monotonic() < deadline:
         worker.step()
@@ -332,7 +335,7 @@ def test_a_stopping_worker_gives_back_what_it_has(stores: Stores, connection: ps
     def slow(_: Note, __: JobContext) -> None:
         time.sleep(0.05)
 
-    worker = Worker(stores, [QUEUE], InlineExecutor(handlers_of(slow)), configuration=SHORT)
+    worker = Worker(stores, [QUEUE], InlineExecutor(handlers_of(slow)), configuration=STEADY)
     worker.step()
     worker.step()
     worker.close(wait_seconds=0)
@@ -343,7 +346,7 @@ def test_a_stopping_worker_gives_back_what_it_has(stores: Stores, connection: ps
 
 def test_what_was_started_when_the_answer_got_lost_is_adopted(stores: Stores, connection: psycopg.Connection) -> None:
     enqueued = enqueue(connection, QUEUE, {})
-    worker = Worker(stores, [QUEUE], InlineExecutor(handlers_of(nothing)), configuration=SHORT)
+    worker = Worker(stores, [QUEUE], InlineExecutor(handlers_of(nothing)), configuration=STEADY)
     worker.step()
     (worker_id,) = rows(stores, "SELECT id FROM workers WHERE NOT dead")[0]
     connection.execute(
@@ -368,7 +371,7 @@ def test_a_start_that_failed_holds_nothing_back(
     reaper = Reaper(stores, configuration=SHORT)
     reaper.step()
     _hand_over(stores)
-    worker = Worker(stores, [QUEUE], InlineExecutor(handlers_of(nothing)), configuration=SHORT)
+    worker = Worker(stores, [QUEUE], InlineExecutor(handlers_of(nothing)), configuration=STEADY)
 
     def away(*_: object) -> None:
         raise psycopg.OperationalError

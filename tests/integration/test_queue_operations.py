@@ -11,7 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from click.testing import CliRunner
-from queue_support import FIXTURES, QUEUE, SHORT, Note, handlers_of, job, nothing, rows, statuses
+from queue_support import FIXTURES, QUEUE, SHORT, STEADY, Note, handlers_of, job, nothing, rows, statuses
 
 from penguinmails.queue import cli
 from penguinmails.queue.child_processes import ChildProcesses
@@ -34,7 +34,7 @@ def _fail(_: Note, __: JobContext) -> None:
 
 
 def _hand_over(stores: Stores) -> int:
-    relay = Relay(stores, configuration=SHORT)
+    relay = Relay(stores, configuration=STEADY)
     try:
         return relay.step()
     finally:
@@ -122,10 +122,10 @@ def _mark_and_hang(payload: Note, _: JobContext) -> None:
 def test_cancelling_ends_a_running_handler(stores: Stores, connection: psycopg.Connection, tmp_path: Path) -> None:
     hanging = enqueue(connection, QUEUE, {"note": str(tmp_path / "runs")})
     _hand_over(stores)
-    worker = Worker(stores, [QUEUE], ChildProcesses(handlers_of(_mark_and_hang), slots=1), configuration=SHORT)
+    worker = Worker(stores, [QUEUE], ChildProcesses(handlers_of(_mark_and_hang), slots=1), configuration=STEADY)
 
     def step_until(condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < end
             worker.step()
@@ -192,3 +192,8 @@ def test_the_commands(stores: Stores, connection: psycopg.Connection, monkeypatc
     run("pause", QUEUE, "--reason", "x")
     run("resume", QUEUE, "--reason", "x")
     assert "0 jobs" in run("retry", "--reason", "x")
+    tenant = str(uuid4())
+    assert "Limit set" in run("limit", QUEUE, tenant, "--jobs-per-second", "2")
+    assert "taken away" in run("limit", QUEUE, tenant)
+    assert json.loads(run("limit", QUEUE, tenant, "--json"))["changed"] is False
+    assert len(json.loads(run("tenants", "--json"))) == 1

@@ -11,6 +11,7 @@ from queue_support import FIXTURES, QUEUE, SHORT, handlers_of, rows
 from penguinmails.queue.drain import drain
 from penguinmails.queue.errors import JobRefused, UnknownQueue
 from penguinmails.queue.limits import remove_limit, set_limit
+from penguinmails.queue.probe import probe_tenants
 from penguinmails.queue.producer import NewJob, enqueue_many
 from penguinmails.queue.relay import Relay
 from penguinmails.stack.stores import Stores
@@ -67,3 +68,19 @@ def test_wrong_limits_are_refused(stores: Stores) -> None:
         set_limit(stores, "no-such-queue", uuid4(), jobs_per_second=1)
     with pytest.raises(JobRefused):
         set_limit(stores, QUEUE, uuid4(), jobs_per_second=0)
+
+
+def test_the_busiest_tenants_are_shown(stores: Stores, connection: psycopg.Connection) -> None:
+    busy, calm = uuid4(), uuid4()
+    enqueue_many(connection, (NewJob(QUEUE, {}, tenant_id=tenant) for tenant in (busy, busy, busy, calm, calm)))
+    enqueue_many(connection, [NewJob(QUEUE, {})])
+    relay = Relay(stores, configuration=SHORT)
+    relay.step()
+    relay.close()
+    found = probe_tenants(stores)
+    assert [(each.tenant_id, each.ready, each.handed_off) for each in found] == [
+        (str(busy), 0, 3),
+        (str(calm), 0, 2),
+        (str(UUID(int=0)), 0, 1),
+    ]
+    assert len(probe_tenants(stores, at_most=1)) == 1
