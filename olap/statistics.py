@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from penguinmails.olap.errors import NothingPublished
 from penguinmails.olap.reading import open_marts
 from penguinmails.stack.stores import Stores
 
@@ -69,3 +70,17 @@ def published_state(stores: Stores) -> PublishedState:
 def age_seconds(state: PublishedState, now: datetime) -> float:
     """Returns how far the published marts may be behind the operational database, in seconds."""
     return (now - state.as_of).total_seconds()
+
+
+def extracted_snapshot(stores: Stores) -> str | None:
+    """Returns the snapshot of the operational database that is published, as PostgreSQL writes it; None before any is.
+
+    What it shows has left the operational database for the marts: retention there asks for it.
+    """
+    try:
+        connection = open_marts(stores)
+    except NothingPublished:
+        return None
+    with connection:
+        row = connection.execute("SELECT snapshot FROM _meta").fetchone()
+    return str(row[0]) if row else None

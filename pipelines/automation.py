@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from penguinmails.pipelines.jobs import daily, watch_queue
+from penguinmails.pipelines.jobs import daily, housekeeping, watch_queue, weekly
 from penguinmails.pipelines.partitions import DAILY
 
 
@@ -33,4 +33,22 @@ queue_every_five_minutes = dg.ScheduleDefinition(
     description="One small run: the series goes to the history table, not into Dagster's event log.",
 )
 
-SCHEDULES = [nightly, queue_every_five_minutes]
+housekeeping_nightly = dg.ScheduleDefinition(
+    name="housekeeping_nightly",
+    job=housekeeping,
+    cron_schedule="0 4 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="After the nightly run: what it extracted and handed over may age out.",
+)
+
+weekly_on_sundays = dg.ScheduleDefinition(
+    name="weekly_on_sundays",
+    job=weekly,
+    cron_schedule="0 5 * * 0",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Sundays: reconcile by recomputation, tidy the landing zone.",
+)
+
+SCHEDULES = [nightly, queue_every_five_minutes, housekeeping_nightly, weekly_on_sundays]

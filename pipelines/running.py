@@ -66,7 +66,12 @@ def run_everything(stores: Stores, *, mail: Mapping[str, Any], grace_hours: floa
     listener = Listener(bars)
     definitions = build_defs({"platform": Platform(stores)})
     job = definitions.resolve_job_def(everything.name)
-    tier_of = {key: asset.group_names_by_key[key] for asset in _assets(definitions) for key in asset.keys}
+    tier_of = {
+        key: asset.group_names_by_key[key]
+        for asset in _assets(definitions)
+        for key in asset.keys
+        if key in job.asset_layer.executable_asset_keys
+    }
     results = []
     with open_instance(stores) as instance, listening(listener):
         close_runs_of_killed_processes(instance)

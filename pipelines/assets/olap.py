@@ -1,5 +1,6 @@
 """Assets of the OLAP tier: daily facts kept up by signed differences, and the marts published from them."""
 
+import base64
 from collections.abc import Iterator
 
 import dagster as dg
@@ -90,4 +91,30 @@ def marts(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult
             )
 
 
-ASSETS = [facts, marts]
+@dg.asset(
+    key=["olap", "report"],
+    deps=[spec.key for spec in PUBLISHED],
+    group_name=GROUP,
+    kinds={"html", "duckdb"},
+    owners=metadata.OWNERS,
+    description="The report for executives and deliverability: one self-contained HTML file with charts.",
+)
+def report(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+    from penguinmails.olap.report import write_report
+
+    folder = platform.stores.home / "reports"
+    folder.mkdir(exist_ok=True)
+    path = folder / "deliverability.html"
+    made = write_report(platform.stores, path, clock=utc_now)
+    picture = base64.b64encode(made.volume_chart.encode()).decode()
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(path),
+            "as_of": made.as_of.isoformat(),
+            "size_bytes": path.stat().st_size,
+            "messages_a_day": dg.MetadataValue.md(f"![Messages a day](data:image/svg+xml;base64,{picture})"),
+        }
+    )
+
+
+ASSETS = [facts, marts, report]

@@ -1,32 +1,77 @@
-"""Checks of the OLTP tier: the live database is what is declared, and its partitions are as they must be."""
+"""Checks of the OLTP tier: its own questions about the whole database, each a check."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from penguinmails.pipelines.assets.oltp import SCHEMA
 from penguinmails.pipelines.resources import Platform
+from penguinmails.stack.clock import utc_now
 
-_SHOWN = 10
-
-
-@dg.asset_check(
-    asset=SCHEMA,
-    blocking=True,
-    description="Tables, columns, types, keys, comments and forced row level security equal the declarations.",
-)
-def schema_is_as_declared(platform: dg.ResourceParam[Platform]) -> dg.AssetCheckResult:
-    from penguinmails.oltp.connections import Role, connect
-    from penguinmails.oltp.schema import differences
-
-    with connect(platform.stores.oltp_url, Role.OWNER) as connection:
-        found = differences(connection)
-    shown = "; ".join(f"{each.table}.{each.column} {each.problem}" for each in found[:_SHOWN])
-    return dg.AssetCheckResult(
-        passed=not found,
-        metadata={"differences": len(found)},
-        description=f"{shown}. Run 'penguinmails oltp migrate', or find out who changed the database."
-        if found
-        else None,
-    )
+if TYPE_CHECKING:
+    from penguinmails.oltp.connections import Connection
+    from penguinmails.stack.findings import Finding
 
 
-CHECKS = [schema_is_as_declared]
+def _check(
+    name: str, description: str, question: "Callable[[Connection, datetime], Finding]", *, asset: dg.AssetKey = SCHEMA
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(name=name, asset=asset, description=description)
+    def check(platform: dg.ResourceParam[Platform]) -> dg.AssetCheckResult:
+        from penguinmails.oltp.connections import Role, connect
+
+        with connect(platform.stores.oltp_url, Role.OWNER) as connection:
+            finding = question(connection, utc_now())
+        return dg.AssetCheckResult(
+            passed=finding.ok,
+            metadata={"seen": finding.detail},
+            description=None if finding.ok else f"{finding.detail}. {finding.remedy}",
+        )
+
+    return check
+
+
+def _schema(connection: "Connection", _: datetime) -> "Finding":
+    from penguinmails.oltp.checking import check_schema
+
+    return check_schema(connection)
+
+
+def _isolation(connection: "Connection", _: datetime) -> "Finding":
+    from penguinmails.oltp.checking import check_isolation
+
+    return check_isolation(connection)
+
+
+def _partitions_ahead(connection: "Connection", now: datetime) -> "Finding":
+    from penguinmails.oltp.checking import check_partitions_ahead
+
+    return check_partitions_ahead(connection, now.date())
+
+
+def _default_partitions(connection: "Connection", _: datetime) -> "Finding":
+    from penguinmails.oltp.checking import check_default_partitions
+
+    return check_default_partitions(connection)
+
+
+def _references(connection: "Connection", now: datetime) -> "Finding":
+    from penguinmails.oltp.checking import check_references
+
+    return check_references(connection, now)
+
+
+CHECKS = [
+    _check("schema_is_as_declared", "Tables, columns, keys and comments equal the declarations.", _schema),
+    _check("every_table_is_isolated", "Row level security is forced on every table and partition.", _isolation),
+    _check("partitions_are_made_ahead", "The months to come are there.", _partitions_ahead),
+    _check("default_partitions_are_empty", "No row found its month missing.", _default_partitions),
+    _check(
+        "events_belong_to_messages",
+        "Events, which have no foreign keys, belong to messages of their tenant.",
+        _references,
+        asset=dg.AssetKey(["oltp", "email_events"]),
+    ),
+]

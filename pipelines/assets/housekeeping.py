@@ -1,0 +1,253 @@
+"""Assets of what ages out and is tidied up, in all tiers. Whatever destroys shows its plan only, unless told to execute.
+
+The nightly and weekly schedules tell it to. Belongs here: when and how much. Does not belong here: what may go; each tier
+asks that again in the transaction that deletes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import dagster as dg
+from pydantic import Field
+
+from penguinmails.pipelines import metadata
+from penguinmails.pipelines.assets.content_store import PACKS
+from penguinmails.pipelines.assets.job_queue import JOBS
+from penguinmails.pipelines.assets.olap import LANDING, POOL
+from penguinmails.pipelines.assets.oltp import SCHEMA
+from penguinmails.pipelines.reporting import progress_of
+from penguinmails.pipelines.resources import Platform
+from penguinmails.stack.clock import utc_now
+
+NIGHTLY, WEEKLY = {"housekeeping": "nightly"}, {"housekeeping": "weekly"}
+_SHOWN = 20
+
+
+class Destructive(dg.Config):
+    """Whether to do what was planned."""
+
+    execute: bool = Field(default=False, description="False shows the plan and changes nothing.")
+
+
+@dg.asset(
+    key=["oltp", "retention"],
+    deps=[SCHEMA, LANDING],
+    group_name="oltp",
+    tags=NIGHTLY,
+    kinds={"postgres"},
+    owners=metadata.OWNERS,
+    description="Months of the growing tables that are older than their policy and needed by no other tier.",
+)
+def oltp_retention(config: Destructive, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+    from penguinmails.olap.statistics import extracted_snapshot
+    from penguinmails.oltp.connections import connect
+    from penguinmails.oltp.retention import apply, plan
+
+    extracted = extracted_snapshot(platform.stores)
+    with connect(platform.stores.oltp_url) as connection:
+        steps = (apply if config.execute else plan)(connection, now=utc_now(), extracted=extracted)
+    rows = [asdict(step) for step in steps[:_SHOWN]]
+    return dg.MaterializeResult(
+        metadata={
+            "executed": config.execute,
+            "months": len(steps),
+            "months_kept": sum(bool(step.blocked_by) for step in steps),
+            "size_bytes": sum(step.size_bytes for step in steps if not step.blocked_by),
+            "plan": metadata.table(("table", "month", "size_bytes", "blocked_by"), rows),
+        }
+    )
+
+
+@dg.asset(
+    key=["content", "retention"],
+    deps=[PACKS],
+    group_name="content",
+    tags=NIGHTLY,
+    kinds={"s3", "postgres"},
+    owners=metadata.OWNERS,
+    description="Messages past the time their tenant's policy keeps them, and soft deletions past undoing. A legal hold "
+    "is stronger than both.",
+)
+def content_retention(
+    context: dg.AssetExecutionContext, config: Destructive, platform: dg.ResourceParam[Platform]
+) -> dg.MaterializeResult[None]:
+    from penguinmails.content_store.retention import apply_retention, plan_retention
+
+    plan = plan_retention(platform.stores, clock=utc_now)
+    planned = {
+        "executed": config.execute,
+        "planned_months": len(plan.months),
+        "planned_messages": sum(due.messages for due in plan.months) + sum(due.messages for due in plan.purges),
+        "held_messages": sum(due.held for due in plan.months) + sum(due.held for due in plan.purges),
+    }
+    if not config.execute:
+        return dg.MaterializeResult(metadata=planned)
+    with progress_of("messages destroyed", context.log) as progress:
+        destroyed = apply_retention(platform.stores, clock=utc_now, progress=progress)
+    return dg.MaterializeResult(metadata=planned | metadata.of_report(destroyed))
+
+
+@dg.asset(
+    key=["content", "erasures"],
+    deps=[PACKS],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "no_erasure_is_overdue",
+            asset=["content", "erasures"],
+            description="The bytes of every erased message have left the object store within 30 days.",
+        )
+    ],
+    group_name="content",
+    tags=NIGHTLY,
+    kinds={"s3", "postgres"},
+    owners=metadata.OWNERS,
+    description="Erasure requests carried on: unreadable at once, bytes gone within 30 days, certified. What a legal hold "
+    "blocks waits for its release.",
+)
+def content_erasures(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
+    from penguinmails.content_store.erasure import GONE_WITHIN, run_erasures
+
+    states = run_erasures(platform.stores, clock=utc_now)
+    overdue = [
+        state
+        for state in states
+        if not state.gone and not state.blocked and utc_now() - state.requested_at > GONE_WITHIN
+    ]
+    yield dg.MaterializeResult(
+        metadata={
+            "open_requests": sum(not state.gone for state in states),
+            "blocked_messages": sum(state.blocked for state in states),
+            "messages_with_bytes_left": sum(state.bytes_left for state in states),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                passed=not overdue,
+                check_name="no_erasure_is_overdue",
+                metadata={
+                    "overdue": len(overdue),
+                    "requests": ", ".join(str(state.request_id) for state in overdue[:_SHOWN]),
+                },
+                description="Run 'penguinmails content compact --execute', then 'penguinmails content erase'."
+                if overdue
+                else None,
+            )
+        ],
+    )
+
+
+@dg.asset(
+    key=["content", "compaction"],
+    deps=[["content", "retention"], ["content", "erasures"]],
+    group_name="content",
+    tags=NIGHTLY,
+    kinds={"s3"},
+    owners=metadata.OWNERS,
+    description="Packs with many dead bytes, small packs and packs with erased messages, rewritten without them.",
+)
+def content_compaction(
+    context: dg.AssetExecutionContext, config: Destructive, platform: dg.ResourceParam[Platform]
+) -> dg.MaterializeResult[None]:
+    from penguinmails.content_store.compaction import compact, plan_compaction
+
+    candidates = plan_compaction(platform.stores, clock=utc_now)
+    planned = {
+        "executed": config.execute,
+        "planned_packs": len(candidates),
+        "planned_dead_bytes": sum(candidate.dead_bytes for candidate in candidates),
+    }
+    if not config.execute:
+        return dg.MaterializeResult(metadata=planned)
+    with progress_of("messages moved", context.log) as progress:
+        report = compact(platform.stores, clock=utc_now, progress=progress)
+    return dg.MaterializeResult(metadata=planned | metadata.of_report(report))
+
+
+@dg.asset(
+    key=["queue", "archive"],
+    deps=[JOBS],
+    group_name="queue",
+    tags=NIGHTLY,
+    kinds={"parquet", "s3"},
+    owners=metadata.OWNERS,
+    description="Finished jobs leave PostgreSQL as Parquet by UTC day; files past their time are deleted.",
+)
+def queue_archive(
+    context: dg.AssetExecutionContext, config: Destructive, platform: dg.ResourceParam[Platform]
+) -> dg.MaterializeResult[None]:
+    from penguinmails.queue.archive import archive_finished, forget_old_files
+
+    with progress_of("jobs archived", context.log) as progress:
+        report = archive_finished(platform.stores, clock=utc_now, progress=progress)
+    forgotten = forget_old_files(platform.stores, dry_run=not config.execute, clock=utc_now)
+    old = {f"old_{name}": value for name, value in metadata.of_report(forgotten).items()}
+    return dg.MaterializeResult(metadata=metadata.of_report(report) | old)
+
+
+@dg.asset(
+    key=["olap", "landing_compaction"],
+    deps=[LANDING],
+    group_name="olap",
+    tags=WEEKLY,
+    kinds={"parquet", "s3"},
+    owners=metadata.OWNERS,
+    pool=POOL,
+    description="The landing zone as one new base batch; the batches before it go, and erased persons with them.",
+)
+def landing_compaction(
+    context: dg.AssetExecutionContext, config: Destructive, platform: dg.ResourceParam[Platform]
+) -> dg.MaterializeResult[None]:
+    from penguinmails.olap.compacting import compact
+
+    with progress_of("rows compacted", context.log) as progress:
+        report = compact(platform.stores, dry_run=not config.execute, progress=progress)
+    return dg.MaterializeResult(metadata={"executed": config.execute} | metadata.of_report(report))
+
+
+@dg.asset(
+    key=["olap", "verification"],
+    deps=[LANDING],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "facts_equal_a_recomputation",
+            asset=["olap", "verification"],
+            description="Facts kept up to date by differences equal facts made from scratch, row for row.",
+        )
+    ],
+    group_name="olap",
+    tags=WEEKLY,
+    kinds={"duckdb"},
+    owners=metadata.OWNERS,
+    pool=POOL,
+    description="The facts made a second time, from everything landed, and compared.",
+)
+def verification(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
+    from penguinmails.olap.verifying import verify
+
+    tables = verify(platform.stores)
+    different = [each for each in tables if each.missing or each.unexpected]
+    yield dg.MaterializeResult(
+        metadata={
+            "tables": metadata.table(("table", "rows", "missing", "unexpected"), [asdict(each) for each in tables])
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                passed=not different,
+                check_name="facts_equal_a_recomputation",
+                metadata={"tables_that_differ": len(different)},
+                description="Run 'penguinmails marts rebuild', then publish, and report how it came about."
+                if different
+                else None,
+            )
+        ],
+    )
+
+
+ASSETS = [
+    oltp_retention,
+    content_retention,
+    content_erasures,
+    content_compaction,
+    queue_archive,
+    landing_compaction,
+    verification,
+]
