@@ -23,6 +23,7 @@ from penguinmails.stack.errors import ServerError
 from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
 
+_GRANT_ATTEMPTS = 5
 MIGRATIONS = Path(__file__).parent / "migrations"
 _QUERIES = Queries(Path(__file__).parent / "schema.sql")
 
@@ -142,14 +143,19 @@ def let_application_in(url: SecretStr, app_url: SecretStr) -> None:
     if login is None:
         return
     with connect(url) as connection:
-        row = connection.execute(_QUERIES["login_of_application_is_member"], {"login": login}).fetchone()
-        if row is not None and row[0]:
-            return
-        try:
-            connection.execute(sql.SQL("GRANT pm_app TO {}").format(sql.Identifier(str(login))))
-        except psycopg.errors.InternalError:
-            return  # granted by another database at the same moment; the next migration would see it missing
-        except psycopg.errors.InsufficientPrivilege:
-            raise ServerError(
-                "login of the application", "may not be granted the role pm_app", "Grant pm_app to it as administrator."
-            ) from None
+        for attempt in range(_GRANT_ATTEMPTS):
+            row = connection.execute(_QUERIES["login_of_application_is_member"], {"login": login}).fetchone()
+            if row is not None and row[0]:
+                return
+            try:
+                connection.execute(sql.SQL("GRANT pm_app TO {}").format(sql.Identifier(str(login))))
+            except psycopg.errors.InternalError:
+                # Roles are the whole server's: another database granted the same at this moment.
+                if attempt + 1 == _GRANT_ATTEMPTS:
+                    raise
+            except psycopg.errors.InsufficientPrivilege:
+                raise ServerError(
+                    "login of the application",
+                    "may not be granted the role pm_app",
+                    "Grant pm_app to it as administrator.",
+                ) from None

@@ -138,7 +138,7 @@ def _seed_tenant(
     addresses: int,
     rows: dict[str, int],
 ) -> bool:
-    seed_number = hash_free_number(*names)
+    seed_number = _seed_number(*names)
     with connection.transaction():
         connection.execute(_QUERIES["lock"])
         if connection.execute(_QUERIES["tenant_exists"], {"id": tenant_id_of(seed_number, place)}).fetchone():
@@ -155,7 +155,7 @@ def _seed_tenant(
     return True
 
 
-def hash_free_number(number: int, scale: str) -> int:
+def _seed_number(number: int, scale: str) -> int:
     """One number for a seed and a scale, the same in every process."""
     return number * 100 + list(SCALES).index(scale)
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from oltp_support import shared_stores
 
-import penguinmails.oltp
 from penguinmails.oltp.schema import MIGRATIONS
 from penguinmails.oltp.tables import TABLES, Isolation
 from penguinmails.stack.migrations import sql_of_all
@@ -20,7 +19,7 @@ from penguinmails.stack.stores import Stores
 __all__ = ["shared_stores"]
 
 TOOLS = Path(sys.executable).parent
-SETTINGS = Path(penguinmails.oltp.__file__).parent / "pgrls.toml"
+SETTINGS = Path(__file__).parent.parent / "oltp_pgrls.toml"
 FUNCTIONS = ["--auth-function", "app.current_tenant_id", "--auth-function", "app.current_user_id"]
 
 

@@ -47,7 +47,7 @@ messages = st.builds(
 
 
 @given(st.lists(st.one_of(messages, st.binary(max_size=200)), min_size=1, max_size=30))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_item_is_accounted_for(stores: Stores, rows: Rows, mails: list[bytes]) -> None:
     empty(stores)
     report = load_mail(stores, ListSource(items(*mails)), clock=clock)
