@@ -346,3 +346,15 @@ SET wrapped_key = renewed.wrapped_key,
 FROM unnest(%(storage_keys)s::text[], %(old)s::bytea[], %(new)s::bytea[]) AS renewed (storage_key, old_key, wrapped_key)
 WHERE object.storage_key = renewed.storage_key
   AND object.wrapped_key = renewed.old_key;
+
+-- name: add_attachment
+-- Only of a message that this pack has brought: another hand-over may have stored it first.
+INSERT INTO attachments (
+    id, tenant_id, parent_storage_key, filename, mime_type, size_bytes, storage_disposition, created_at
+)
+SELECT
+    %(id)s, %(tenant_id)s, storage_key, %(filename)s, %(mime_type)s, %(size_bytes)s, %(disposition)s, %(created_at)s
+FROM content_objects
+WHERE storage_key = %(storage_key)s
+  AND pack_id = %(pack_id)s
+  AND erased_at IS NULL;

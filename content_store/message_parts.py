@@ -5,15 +5,21 @@ Belongs here: taking a message apart, however broken it is. Does not belong here
 
 from __future__ import annotations
 
+import contextlib
 import email
 import email.policy
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from email.errors import MessageError
 from email.message import EmailMessage
 from typing import cast
 
 from penguinmails.stack.errors import InputError
 
+_ATTACHED = re.compile(rb"content-disposition\s*:|name\*?[0-9*]*\s*=", re.IGNORECASE)
+_PARSER_FAILURES = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RecursionError, MessageError)
+"""What the email package is known to raise on mail that is broken badly enough."""
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 
 
@@ -40,29 +46,31 @@ def body_text(raw: bytes, kind: str) -> str:
     Raises:
         InputError: the message has no such part.
     """
-    part = _parsed(raw).get_body(preferencelist=(kind,))
-    if part is None:
-        raise InputError("message", f"has no {kind} part", "Ask for another part, or for the whole message (eml).")
-    return _decoded(cast("EmailMessage", part))
+    with _typed_errors():
+        part = _parsed(raw).get_body(preferencelist=(kind,))
+        if part is not None:
+            return _decoded(cast("EmailMessage", part))
+    raise InputError("message", f"has no {kind} part", "Ask for another part, or for the whole message (eml).")
 
 
 def attachments(raw: bytes) -> list[Attachment]:
-    """Returns the attachments in their order in the message."""
-    found = []
-    for part in _parsed(raw).walk():
-        disposition = part.get_content_disposition()
-        if part.is_multipart() or (disposition != "attachment" and part.get_filename() is None):
-            continue
-        content = part.get_payload(decode=True)
-        found.append(
-            Attachment(
-                part.get_filename(),
-                part.get_content_type(),
-                "inline" if disposition == "inline" else "attachment",
-                content if isinstance(content, bytes) else b"",
-            )
-        )
-    return found
+    """Returns the attachments in their order in the message.
+
+    Raises:
+        InputError: the message is too broken to be taken apart.
+    """
+    with _typed_errors():
+        return [
+            _attachment(part)
+            for part in _parsed(raw).walk()
+            if not part.is_multipart()
+            and (part.get_content_disposition() == "attachment" or part.get_filename() is not None)
+        ]
+
+
+def may_have_attachments(raw: bytes) -> bool:
+    """Returns False where `attachments` is certain to find none; much cheaper than parsing."""
+    return _ATTACHED.search(raw) is not None
 
 
 def attachment(raw: bytes, number: int) -> Attachment:
@@ -77,6 +85,26 @@ def attachment(raw: bytes, number: int) -> Attachment:
             f"attachment {number}", f"does not exist: the message has {len(found)}", "Give another number."
         )
     return found[number - 1]
+
+
+@contextlib.contextmanager
+def _typed_errors() -> Iterator[None]:
+    try:
+        yield
+    except _PARSER_FAILURES as error:
+        raise InputError(
+            "message", f"is too broken to be taken apart ({type(error).__name__})", "Ask for the whole message (eml)."
+        ) from error
+
+
+def _attachment(part: EmailMessage) -> Attachment:
+    content = part.get_payload(decode=True)
+    return Attachment(
+        part.get_filename(),
+        part.get_content_type(),
+        "inline" if part.get_content_disposition() == "inline" else "attachment",
+        content if isinstance(content, bytes) else b"",
+    )
 
 
 def _parsed(raw: bytes) -> EmailMessage:

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import uuid_utils.compat
 
-from penguinmails.content_store import codec
+from penguinmails.content_store import codec, message_parts
 from penguinmails.content_store.codec import Dictionary
 from penguinmails.content_store.errors import ContentDamaged, PackLost
 from penguinmails.content_store.index import QUERIES, Connection
@@ -28,7 +29,7 @@ from penguinmails.content_store.ports import BodyToStore
 from penguinmails.content_store.sealed_message import SealedMessage, seal_message
 from penguinmails.content_store.sealing import TenantKey
 from penguinmails.content_store.storage_layout import LEASE, PackGroup, pack_key, storage_key
-from penguinmails.stack.errors import PlatformError
+from penguinmails.stack.errors import InputError, PlatformError
 from penguinmails.stack.object_store import Bucket
 
 
@@ -202,6 +203,37 @@ def _commit(
                 "key_generation": pack.key.generation,
             },
         )
+        cursor.executemany(QUERIES["add_attachment"], list(_attachment_rows(pack, directory)))
+
+
+def _attachment_rows(pack: PackToWrite, directory: Directory) -> Iterator[dict[str, Any]]:
+    """Yields what the table of attachments says of these messages; only messages that seem to have any are parsed."""
+    for body in pack.bodies:
+        if not message_parts.may_have_attachments(body.raw_message):
+            continue
+        try:
+            found = message_parts.attachments(body.raw_message)
+        except InputError:  # too broken to be taken apart; it is kept whole all the same
+            continue
+        for item in found:
+            yield {
+                "id": uuid_utils.compat.uuid7(),
+                "tenant_id": body.tenant_id,
+                "storage_key": storage_key(body.tenant_id, body.message_id),
+                "pack_id": directory.pack_id,
+                "filename": _shown(item.filename, 255),
+                "mime_type": _shown(item.mime_type, 100) or "application/octet-stream",
+                "size_bytes": len(item.content),
+                "disposition": item.disposition,
+                "created_at": body.created,
+            }
+
+
+def _shown(text: str | None, most_characters: int) -> str | None:
+    """Returns text that PostgreSQL takes: no NUL, no lone surrogates of broken headers, no longer than the column."""
+    if text is None:
+        return None
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[:most_characters]
 
 
 def _staged_rows(directory: Directory, sealed: Sequence[SealedMessage]) -> bytes:

@@ -25,6 +25,7 @@ from content_support import (
 )
 
 from penguinmails.content_store import checking
+from penguinmails.content_store.erasure import request_erasure, run_erasures
 from penguinmails.content_store.errors import (
     ContentDamaged,
     ContentGone,
@@ -271,7 +272,8 @@ def test_an_erased_message_is_gone_and_is_not_stored_again(stores: Stores, area:
     run(stores, area)
     sql(
         stores,
-        "UPDATE content_objects SET erased_at = now(), wrapped_key = NULL, content_hash = NULL WHERE storage_key = %s",
+        "UPDATE content_objects SET erased_at = now(), erased_because = 'erasure', wrapped_key = NULL,"
+        " content_hash = NULL WHERE storage_key = %s",
         key_of(0),
     )
     with pytest.raises(ContentGone):
@@ -342,3 +344,26 @@ def test_a_failed_store_leaves_nothing_claimed_and_nothing_behind(
     assert run(stores, area).messages == 10
     assert sweep(stores, clock=lambda: clock() + timedelta(hours=2)).packs_deleted == 1
     assert len(list(bucket.list(PREFIX))) == 1
+
+
+def test_attachments_are_listed_and_go_with_their_message(stores: Stores, area: HandOverArea) -> None:
+    raw = (
+        b"From: a@example.org\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"
+        b"--x\r\nContent-Type: text/plain\r\n\r\nhello\r\n"
+        b'--x\r\nContent-Type: application/pdf; name="a.pdf"\r\nContent-Disposition: attachment; filename="a.pdf"\r\n'
+        b"Content-Transfer-Encoding: base64\r\n\r\nJVBERi0=\r\n"
+        b'--x\r\nContent-Type: image/png\r\nContent-Disposition: inline; filename="b\xff\x00.png"\r\n\r\n12345\r\n--x--\r\n'
+    )
+    area.add(*bodies(3), Body(TENANT_A, message_id(50), NOON, "inbound", "email", "a@example.org", raw))
+    run(stores, area)
+    assert read_message(stores, storage_key=key_of(50)) == raw
+    listed = sql(
+        stores, "SELECT parent_storage_key, mime_type, size_bytes, storage_disposition FROM attachments ORDER BY 2"
+    )
+    assert listed == [(key_of(50), "application/pdf", 5, "attachment"), (key_of(50), "image/png", 5, "inline")]
+    area.connection.execute("UPDATE hand_over_area.bodies SET stored_at = NULL")
+    run(stores, area)
+    assert content_statistics(stores).attachments == 2
+    request_erasure(stores, TENANT_A, storage_keys=[key_of(50)], clock=clock)
+    run_erasures(stores, clock=clock)
+    assert content_statistics(stores).attachments == 0

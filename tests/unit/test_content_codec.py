@@ -239,4 +239,9 @@ def test_parts_of_a_message() -> None:
 @settings(max_examples=60, deadline=None)
 def test_parts_of_rubbish_never_crash(raw: bytes) -> None:
     message_parts.headers(raw)
-    message_parts.attachments(raw)
+    for broken in (raw, b"Content-Disposition: attachment; filename*=" + raw, b"Content-Type: text/plain; name=" + raw):
+        with contextlib.suppress(InputError):
+            found = message_parts.attachments(broken)
+            assert not found or message_parts.may_have_attachments(broken)
+        with contextlib.suppress(InputError):
+            message_parts.body_text(broken, "plain")
