@@ -75,7 +75,7 @@ class Reaper:
         self._is_active = False
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Sweeps until `stop` says so; waits while another reaper is active."""
+        """Sweeps until `stop` says so; waits while another reaper is at work."""
         lease = Lease(self._stores.queue_url, "reaper", self._configuration)
         try:
             while not stop():
@@ -139,10 +139,15 @@ class Reaper:
         return lost
 
     def _take_turn(self) -> bool:
+        """True for the active reaper, and for any other while that one is silent: two sweeps at once do no harm."""
+        connection = self._ready_connection()
         if not self._is_active:
-            row = self._ready_connection().execute(QUERIES["only_one_reaper"]).fetchone()
+            row = connection.execute(QUERIES["only_one_reaper"]).fetchone()
             self._is_active = bool(row and row[0])
-        return self._is_active
+        if self._is_active:
+            return True
+        row = connection.execute(QUERIES["reaper_is_silent"], {"seconds": self._configuration.lease_seconds}).fetchone()
+        return bool(row and row[0])
 
     def _ready_connection(self) -> Connection:
         self._connection = self._connection or open_protocol_connection(self._stores.queue_url)

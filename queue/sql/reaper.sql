@@ -105,3 +105,7 @@ UPDATE queue_fast_lane SET reconciled = now();
 -- name: only_one_reaper
 -- True for one session at a time. Two would do no harm; one is enough.
 SELECT pg_try_advisory_lock(7364285190006);
+
+-- name: reaper_is_silent
+-- True when the active reaper holds its lock and does nothing: frozen, or cut off.
+SELECT coalesce((SELECT reconciled < now() - make_interval(secs => %(seconds)s) FROM queue_fast_lane), false);

@@ -27,6 +27,7 @@ from penguinmails.queue.handlers import Handlers, JobContext
 from penguinmails.queue.producer import NewJob, enqueue, enqueue_many
 from penguinmails.queue.queues import Band
 from penguinmails.queue.reaper import Reaper
+from penguinmails.queue.reconciler import QUERIES as REAPER
 from penguinmails.queue.relay import Relay
 from penguinmails.queue.worker import Worker
 from penguinmails.stack.stores import Stores
@@ -389,3 +390,16 @@ def test_a_start_that_failed_holds_nothing_back(
     _until(lambda: worker.step() >= 0 and worker.counts.completed == 1)
     worker.close()
     assert job(stores, enqueued.id)["status"] == "completed"
+
+
+def test_a_frozen_reaper_is_stood_in_for(stores: Stores, connection: psycopg.Connection) -> None:
+    """It holds the lock of the active one and does nothing."""
+    first = Reaper(stores, configuration=SHORT)
+    first.step()
+    first.close()
+    connection.execute(REAPER["only_one_reaper"])
+    enqueue(connection, QUEUE, {})
+    connection.execute("UPDATE jobs SET status = 'running', worker_id = %s, gen = 1", [uuid4()])
+    end = time.monotonic() + 20
+    Reaper(stores, configuration=SHORT).run(lambda: "queued" in statuses(stores) or time.monotonic() > end)
+    assert statuses(stores) == {"queued": 1}
