@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from penguinmails.pipelines import assets, checks
+from penguinmails.pipelines.alerts import SENSORS
 from penguinmails.pipelines.automation import SCHEDULES
 from penguinmails.pipelines.jobs import JOBS
 from penguinmails.pipelines.resources import Platform
@@ -27,6 +28,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         asset_checks=checks.ALL,
         jobs=JOBS,
         schedules=SCHEDULES,
+        sensors=SENSORS,
         resources={"platform": Platform(), **(resource_overrides or {})},
         executor=dg.in_process_executor,  # every step process would import Dagster again
     )

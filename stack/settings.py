@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from penguinmails.stack.errors import SettingsError
 
+WebUrl = Annotated[SecretStr, AfterValidator(lambda url: _with_scheme(url, "https://", "http://"))]
+SmtpUrl = Annotated[SecretStr, AfterValidator(lambda url: _with_scheme(url, "smtp://", "smtps://"))]
 PostgresUrl = Annotated[SecretStr, AfterValidator(lambda url: _with_scheme(url, "postgresql://", "postgres://"))]
 RedisUrl = Annotated[SecretStr, AfterValidator(lambda url: _with_scheme(url, "redis://", "rediss://", "unix://"))]
 
@@ -64,6 +66,13 @@ class Settings(BaseSettings):
     s3_access_key_id: SecretStr | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     s3_secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
     s3_region: str = Field(default="us-east-1", validation_alias="AWS_REGION")
+
+    alert_webhook_url: WebUrl | None = None
+    """Where alerts are POSTed as JSON."""
+    alert_smtp_url: SmtpUrl | None = None
+    """Mail server of alerts: smtp://user:password@host:port or smtps://."""
+    alert_email: str | None = None
+    """Who gets alerts by e-mail, and who they come from."""
 
     @classmethod
     def load(cls) -> Settings:
