@@ -10,6 +10,7 @@ import pytest
 from olap_support import (  # noqa: F401 - fixtures
     START,
     World,
+    assert_equal_to_recomputation,
     assert_marts_are_exact,
     named,
     oltp_template_fixture,
@@ -69,6 +70,7 @@ def test_a_message_counts_once_per_measure_on_its_first_day(stores: Stores, worl
         days = connection.execute("SELECT day FROM email_daily WHERE opened_tracked = 1").fetchall()
     assert days == [((START + timedelta(hours=6)).date(),)]
     assert_exact(stores, world)
+    assert_equal_to_recomputation(stores)
 
 
 def test_an_event_committed_after_a_later_one_is_not_lost(stores: Stores, world: World) -> None:

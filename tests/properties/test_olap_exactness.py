@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from olap_support import (  # noqa: F401 - fixtures
     START,
     World,
+    assert_equal_to_recomputation,
     assert_marts_are_exact,
     empty_landing,
     insert,
@@ -41,7 +42,7 @@ from penguinmails.olap.publishing import publish
 from penguinmails.olap.roll_up import roll_up
 from penguinmails.stack.stores import Stores
 
-EXAMPLES = int(os.environ.get("PENGUINMAILS_TEST_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("PENGUINMAILS_TEST_EXAMPLES", "5"))
 MESSAGES = 5
 OPEN_TRANSACTIONS = 2
 
@@ -214,3 +215,4 @@ def test_any_sequence_of_runs_is_exact(stores: Stores, world: World, stream: lis
     assert_facts_are_exact(stores, world)
     publish(stores)
     assert_marts_are_exact(stores, world)
+    assert_equal_to_recomputation(stores)
