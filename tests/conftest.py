@@ -26,8 +26,6 @@ from penguinmails.stack.object_store import Bucket, BucketAddress
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests/<tier>_support.py: what the tests of one tier share
 
-sys.path.insert(0, str(Path(__file__).parent))  # tests/<tier>_support.py: what the tests of one tier share
-
 HOME_VARIABLE = "PENGUINMAILS_HOME"
 _TEST_HOME_VARIABLE = "PENGUINMAILS_TEST_HOME"
 
