@@ -35,7 +35,7 @@ MINIMUM_CORRESPONDENTS = 5
 WINDOW_BYTES = 12
 MOST_DICTIONARY_BYTES = 400 << 10
 _MOST_SAMPLED_MESSAGES = 1_500
-_MOST_SAMPLED_BYTES = 3 << 20
+_MOST_SAMPLED_BYTES = 4 << 20
 _MOST_BYTES_OF_A_MESSAGE = 32 << 10
 _LEAST_DICTIONARY_BYTES = 512
 _BUCKET_BITS = 22
@@ -108,10 +108,16 @@ def shared_pieces(samples: Sequence[Sample]) -> list[tuple[float, bytes]]:
     owners = [people[_person(sample.correspondent)] for sample in samples]
     common = _common_buckets(texts, owners)
     candidates = [np.flatnonzero(_allowed(text) & common[_buckets(_windows(text))]) for text in texts]
-    left = [_windows(text)[places] for text, places in zip(texts, candidates, strict=True)]
-    if not sum(map(len, left)):
+    counts = [len(places) for places in candidates]
+    if not sum(counts):
         return []
-    names, spread = _spread(np.concatenate(left), np.repeat(np.array(owners, dtype=np.uint64), [len(w) for w in left]))
+    windows = np.empty((sum(counts), 2), dtype=np.uint64)
+    start = 0
+    for text, places in zip(texts, candidates, strict=True):
+        windows[start : start + len(places)] = _windows(text)[places]
+        start += len(places)
+    names, spread = _spread(windows, np.repeat(np.array(owners, dtype=np.uint64), counts))
+    del windows
     covered = np.zeros(len(spread), dtype=bool)
     pieces, start = [], 0
     for text, places in zip(texts, candidates, strict=True):
@@ -155,10 +161,13 @@ def _common_buckets(texts: Sequence[bytes], owners: Sequence[int]) -> NDArray[np
 
 def _spread(windows: NDArray[np.uint64], owners: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Numbers equal windows alike; returns each window's number and, by number, how many owners it has."""
-    _, eight = np.unique(windows[:, 0], return_inverse=True)
-    _, names = np.unique(eight.astype(np.uint64) << np.uint64(32) | windows[:, 1], return_inverse=True)
-    names = names.astype(np.uint64)
-    having = np.unique(names << np.uint64(20) | owners)
+    keys = np.unique(windows[:, 0], return_inverse=True)[1].astype(np.uint64)
+    keys <<= np.uint64(32)
+    keys |= windows[:, 1]
+    names = np.unique(keys, return_inverse=True)[1].astype(np.uint64)
+    np.left_shift(names, np.uint64(20), out=keys)
+    keys |= owners
+    having = np.unique(keys)
     return names, np.bincount((having >> np.uint64(20)).astype(np.int64))
 
 
