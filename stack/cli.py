@@ -56,8 +56,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except PlatformError as error:
         notes.print(f"[bold red]{type(error).__name__}[/]  ", end="")
-        notes.print(f"{error.thing}: {error.problem}.", markup=False)
-        notes.print(f"What to do: {error.remedy}", markup=False)
+        notes.print(f"{error.thing}: {error.problem}.", markup=False, soft_wrap=True)
+        notes.print(f"What to do: {error.remedy}", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
 
 

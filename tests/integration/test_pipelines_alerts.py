@@ -23,11 +23,11 @@ class Hook(http.server.BaseHTTPRequestHandler):
     status = 200
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(type(self).status)
-        self.end_headers()
-        if type(self).status == 200:
+        body, status = self.rfile.read(int(self.headers["Content-Length"])), type(self).status
+        if status == 200:
             RECEIVED.append(json.loads(body))
+        self.send_response(status)
+        self.end_headers()
 
     def log_message(self, *args: object) -> None:
         """Says nothing."""
