@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +104,7 @@ class EmbeddedPostgres:
         if self.is_ready():
             return
         self._make_folders()
-        if not (self.data / "PG_VERSION").exists():
+        if not self.data.exists():
             self._initialise()
         if self.process() is None:
             end_strays(self.data)
@@ -134,25 +135,27 @@ class EmbeddedPostgres:
     def _make_folders(self) -> None:
         self.log.parent.mkdir(mode=0o700, exist_ok=True)
         self.socket_folder.mkdir(mode=0o700, exist_ok=True)
-        self.data.mkdir(mode=0o700, exist_ok=True)
         user = _unprivileged_user()
         if user is not None:
             _let_through(self.data.parent)
             _let_through(self.socket_folder.parent)
             _let_through(_binary("postgres").parent)
-            os.chown(self.data, user, user)
             os.chown(self.socket_folder, user, user)
 
     def _initialise(self) -> None:
-        """Runs initdb in a new folder that takes its place only when whole, so that a kill leaves nothing half-made."""
-        unfinished = self.data / "unfinished"
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
+        """Runs initdb in a folder of its own that takes its place in one step, so that a kill leaves nothing half-made."""
+        for abandoned in self.home.glob("postgres.unfinished-*"):
+            shutil.rmtree(
+                abandoned, ignore_errors=True
+            )  # its initdb may still be writing: then the next start removes it
+        unfinished = self.home / f"postgres.unfinished-{uuid.uuid4().hex}"
+        unfinished.mkdir(mode=0o700)
         password_file = self.socket_folder / "initdb.password"
         password_file.write_text(self.credentials["postgres"])
         user = _unprivileged_user()
         if user is not None:
             os.chown(password_file, user, user)
+            os.chown(unfinished, user, user)
         password_file.chmod(0o600)
         command = [str(_binary("initdb")), "-D", str(unfinished), "-U", "postgres", "--pwfile", str(password_file)]
         command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
@@ -166,16 +169,14 @@ class EmbeddedPostgres:
                 user=user,
                 group=user,
                 extra_groups=[] if user is not None else None,
-                cwd=self.data,
+                cwd=self.socket_folder,
                 env={"PATH": os.defpath, "LC_ALL": "C"},
             )
         finally:
             password_file.unlink()
         if done.returncode:
             raise ServerError("embedded PostgreSQL", f"cannot be made: {done.stderr.strip()}", "Mend it and run again.")
-        for path in sorted(unfinished.iterdir(), key=lambda path: path.name == "PG_VERSION"):  # PG_VERSION last
-            path.rename(self.data / path.name)
-        unfinished.rmdir()
+        unfinished.rename(self.data)
 
     def _start(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
