@@ -83,7 +83,9 @@ def install(profile: str) -> None:
     uv = [str(ENVIRONMENT / "bin" / "uv"), "pip", "install", "--python", str(PYTHON)]
     if not sys.stderr.isatty():  # on a terminal it shows how far it has come
         uv.append("--quiet")
-    run(*uv, "--require-hashes", "--no-deps", "-r", str(LOCKS[profile]), env=installer_settings())
+    # Compiled now, by all cores: else the first start pays, or every start where Python may not write bytecode.
+    locked = ("--compile-bytecode", "--require-hashes", "--no-deps", "-r", str(LOCKS[profile]))
+    run(*uv, *locked, env=installer_settings())
     run(*uv, "--no-deps", "--no-build-isolation", "--reinstall-package", "penguinmails", "-e", str(ROOT))
 
 
