@@ -209,6 +209,8 @@ class EmbeddedPostgres:
 
     def _make_databases(self) -> None:
         with psycopg.connect(self.superuser_dsn(), autocommit=True) as connection:
+            # A starter that was killed here leaves a session that still makes a database: wait for its end.
+            connection.execute("SELECT pg_advisory_lock(1)")
             for login in [*LOGINS.values(), "penguinmails_app"]:
                 known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [login]).fetchone()
                 connection.execute(
