@@ -1,14 +1,15 @@
 """Servers and databases of the tests.
 
-One set of embedded servers for the whole session, in a folder of its own, stopped at the end however the session ends;
-one template database a tier, cloned for each test. The environment is cleared of settings first, so that no test can
-reach a person's real servers.
+One set of embedded servers for the whole session, in a folder of its own, stopped at the end however the session ends
+(caretaker.py, a process of its own, sees to it); one template database a tier, cloned for each test. The environment is
+cleared of settings first, so that no test can reach a person's real servers.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import uuid
@@ -27,24 +28,36 @@ from penguinmails.stack.object_store import Bucket, BucketAddress
 sys.path.insert(0, str(Path(__file__).parent))  # tests/<tier>_support.py: what the tests of one tier share
 
 HOME_VARIABLE = "PENGUINMAILS_HOME"
-_TEST_HOME_VARIABLE = "PENGUINMAILS_TEST_HOME"
+_SESSION_VARIABLE = "PENGUINMAILS_TEST_SESSION"
+_caretaker: subprocess.Popen[bytes] | None = None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Gives the session its own home; parallel workers are handed the one of their controller."""
+    """Gives the session a folder of its own; parallel workers are handed the one of their controller."""
+    global _caretaker
     for name in list(os.environ):
-        if (name.startswith("PENGUINMAILS_") and name != _TEST_HOME_VARIABLE) or name.startswith(("AWS_", "DAGSTER_")):
+        if (name.startswith("PENGUINMAILS_") and name != _SESSION_VARIABLE) or name.startswith(("AWS_", "DAGSTER_")):
             del os.environ[name]
     if not hasattr(config, "workerinput"):
-        os.environ[_TEST_HOME_VARIABLE] = tempfile.mkdtemp(prefix="penguinmails-test-")
-    os.environ[HOME_VARIABLE] = os.environ[_TEST_HOME_VARIABLE]
+        os.environ[_SESSION_VARIABLE] = tempfile.mkdtemp(prefix="penguinmails-test-")
+        _caretaker = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("caretaker.py"), os.environ[_SESSION_VARIABLE]],
+            stdin=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the session, which then ends in good order
+        )
+    os.environ[HOME_VARIABLE] = str(_session() / "session")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput") and _TEST_HOME_VARIABLE in os.environ:
-        home = Path(os.environ.pop(_TEST_HOME_VARIABLE))
-        embedded.stop(home)
-        shutil.rmtree(home, ignore_errors=True)
+    if _caretaker is not None:
+        assert _caretaker.stdin is not None
+        _caretaker.stdin.close()
+        _caretaker.wait()
+        del os.environ[_SESSION_VARIABLE]
+
+
+def _session() -> Path:
+    return Path(os.environ[_SESSION_VARIABLE])
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +87,7 @@ def second_servers() -> Iterator[embedded.Embedded]:
 @contextmanager
 def new_home() -> Iterator[Path]:
     """Makes an empty folder for a home; stops its servers and removes it at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="penguinmails-home-"))
+    folder = Path(tempfile.mkdtemp(prefix="home-", dir=_session()))
     try:
         yield folder / "home"
     finally:

@@ -22,6 +22,10 @@ from penguinmails.stack.object_store import Bucket
 START = (
     "import sys; from pathlib import Path; from penguinmails.stack import embedded; embedded.ensure(Path(sys.argv[1]))"
 )
+STOP = (
+    "import sys; from pathlib import Path; from penguinmails.stack import embedded; "
+    "print(*embedded.stop(Path(sys.argv[1])))"
+)
 
 
 def pids(servers: embedded.Embedded) -> dict[str, int]:
@@ -33,7 +37,9 @@ def test_they_start_once_and_are_found_again(home: Path) -> None:
     subprocess.run([sys.executable, "-c", START, home], check=True)
     assert pids(embedded.ensure(home)) == first
     assert set(first) == {"postgres", "valkey", "s3"}
-    assert embedded.stop(home) == ["postgres", "valkey", "s3"]
+    # Another process stops them while their starter lives and never asks how they ended.
+    stopped = subprocess.run([sys.executable, "-c", STOP, home], check=True, capture_output=True, text=True, timeout=30)
+    assert stopped.stdout.split() == ["postgres", "valkey", "s3"]
     assert embedded.stop(home) == []
 
 
