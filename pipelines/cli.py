@@ -68,14 +68,20 @@ def run(mail: Path | None, messages: int, seed: int, grace_hours: float, as_json
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="Port on the loopback interface; by default a free one.")
-def ui(port: int | None) -> None:
+@json_option
+def ui(port: int | None, as_json: bool) -> None:
     """Open Dagster's UI, with its daemon, until Ctrl-C."""
     stores = resolve()
     from penguinmails.pipelines.instance import prepare
 
     port = port or _free_port()
     environment = os.environ | prepare(stores) | {"PYTHONWARNINGS": "ignore:Function `dev_command` is superseded"}
-    console.print(f"Dagster's UI: http://127.0.0.1:{port}  (Ctrl-C ends it; the servers stay: penguinmails down)")
+    url = f"http://127.0.0.1:{port}"
+    if as_json:
+        print_json({"url": url, "home": stores.home})
+        sys.stdout.flush()  # this process becomes Dagster's
+    else:
+        console.print(f"Dagster's UI: {url}  (Ctrl-C ends it; the servers stay: penguinmails down)")
     dagster = Path(sys.executable).with_name("dagster")
     workspace = CHECKOUT / "workspace.yaml"
     location = ["-w", str(workspace)] if workspace.exists() else ["-m", "penguinmails.pipelines.definitions"]
