@@ -107,7 +107,7 @@ def _write_base(build: Build, landing: Landing, position: Position, progress: Ca
 
 def _rows(build: Build, source: Source) -> Iterator[pa.RecordBatch]:
     columns = ", ".join(
-        f"CAST({column.name} AS VARCHAR) AS {column.name}" if column.type is ColumnType.UUID else column.name
+        f"CAST({column.name} AS BLOB) AS {column.name}" if column.type is ColumnType.UUID else column.name
         for column in source.columns
     )
     statement = f"SELECT {columns} FROM {source.table} ORDER BY {', '.join(source.key)}"  # noqa: S608 - declared names

@@ -25,6 +25,11 @@ from penguinmails.stack.sql import Queries, read_sql
 
 DIALECT = "spark"
 _RELATIONS = Queries(SQL / "engine" / "relations.sql")
+_UUID_TEXT = (
+    "LOWER(CONCAT(SUBSTRING(HEX({name}), 1, 8), '-', SUBSTRING(HEX({name}), 9, 4), '-', SUBSTRING(HEX({name}), 13, 4), "
+    "'-', SUBSTRING(HEX({name}), 17, 4), '-', SUBSTRING(HEX({name}), 21, 12))) AS {name}"
+)
+"""Engines without a type for UUIDs have their text; in the landing zone they are sixteen bytes."""
 _FACT_STEPS = ("examined_events", "quarantined_events", "message_facts")
 
 
@@ -127,6 +132,8 @@ def _landed(session: Session, source: Source, files: Sequence[tuple[int, str]]) 
     for batch, address in files:
         batches.setdefault(batch, []).append(address)
     for batch, addresses in batches.items():
-        read = session.read.parquet(*addresses).selectExpr("*", f"CAST({batch} AS BIGINT) AS batch")
+        read = session.read.parquet(*addresses)
+        columns = [_UUID_TEXT.format(name=name) if type_ == "binary" else name for name, type_ in read.dtypes]
+        read = read.selectExpr(*columns, f"CAST({batch} AS BIGINT) AS batch")
         frame = frame.unionByName(read, allowMissingColumns=True)
     return frame

@@ -23,8 +23,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from penguinmails.olap.errors import BuildBusy, CursorUnusable, SourceUnavailable
-from penguinmails.olap.sources import ColumnType, ReadMode, Source
-from penguinmails.olap.uuid_text import uuid_to_text
+from penguinmails.olap.sources import ReadMode, Source
 from penguinmails.stack.sql import Queries
 
 _QUERIES = Queries(Path(__file__).parent / "sql" / "postgresql" / "extraction.sql")
@@ -157,7 +156,7 @@ def _statement(source: Source, *, changes: bool, with_days: bool = False) -> str
 
 def _as_declared(batch: pa.RecordBatch, source: Source) -> pa.RecordBatch:
     columns = [
-        uuid_to_text(found) if column.type is ColumnType.UUID else found.cast(column.type.arrow)
+        (found.storage if isinstance(found, pa.ExtensionArray) else found).cast(column.type.arrow)
         for column, found in zip(source.columns, batch.columns, strict=True)
     ]
     return pa.record_batch(columns, schema=source.arrow_schema)

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from penguinmails.olap.errors import LandingDamaged
 from penguinmails.olap.extraction import Days, Mark
+from penguinmails.olap.read_ahead import read_ahead
 from penguinmails.olap.sources import Source
 from penguinmails.stack.object_store import Bucket, ObjectMissing
 
@@ -194,7 +195,7 @@ class Landing:
         folder.mkdir(parents=True)
         attempt = uuid.uuid4().hex[:8]
         parts: list[Part] = []
-        for path in _parquet_files(source, batches, folder, attempt, progress):
+        for path in _parquet_files(source, read_ahead(batches), folder, attempt, progress):
             key = f"{ROOT}/{source.table}/{batch:012d}/{path.name}"
             rows = pq.read_metadata(path).num_rows
             parts.append(Part(key, rows, path.stat().st_size, _sha256(path)))
@@ -278,7 +279,13 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _writer(source: Source, path: Path) -> pq.ParquetWriter:
-    return pq.ParquetWriter(path, source.arrow_schema, compression="zstd", compression_level=_ZSTD_LEVEL)
+    return pq.ParquetWriter(
+        path,
+        source.arrow_schema,
+        compression="zstd",
+        compression_level=_ZSTD_LEVEL,
+        use_dictionary=[column.name for column in source.columns if not column.distinct],
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
-
 import duckdb
-import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from penguinmails.olap.build import Build
 from penguinmails.olap.charts import Series, bar_chart, line_chart
@@ -17,7 +12,6 @@ from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
 from penguinmails.olap.measures import MEASURES
 from penguinmails.olap.metrics import METRICS
 from penguinmails.olap.sources import SOURCES
-from penguinmails.olap.uuid_text import uuid_to_text
 
 
 @pytest.fixture(name="empty_build", scope="module")
@@ -57,13 +51,6 @@ def test_everything_is_described_once() -> None:
 def test_rates_are_made_of_measures() -> None:
     measures = {measure.name for measure in MEASURES}
     assert {metric.numerator for metric in METRICS} | {metric.denominator for metric in METRICS} <= measures
-
-
-@given(ids=st.lists(st.none() | st.uuids()), start=st.integers(0, 5))
-def test_uuids_become_text(ids: list[uuid.UUID | None], start: int) -> None:
-    column = pa.array([value and value.bytes for value in ids], pa.uuid())
-    assert uuid_to_text(column).to_pylist() == [value and str(value) for value in ids]
-    assert uuid_to_text(column.slice(start)).to_pylist() == [value and str(value) for value in ids[start:]]
 
 
 def test_charts_of_nothing_are_charts() -> None:
