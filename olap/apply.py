@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from penguinmails.olap.build import SQL, Build, set_position
 from penguinmails.olap.declarations import Mart
-from penguinmails.olap.facts import FACTS
+from penguinmails.olap.facts import FACTS, fact_select
 from penguinmails.olap.landing import Manifest
 from penguinmails.olap.sources import (
     CAMPAIGN_SEQUENCE_STEPS,
@@ -31,7 +31,7 @@ from penguinmails.olap.sources import (
     ReadMode,
     Source,
 )
-from penguinmails.stack.sql import Queries, read_sql
+from penguinmails.stack.sql import Queries
 
 _APPLY = Queries(SQL / "build" / "apply.sql")
 _RECOMPUTE = Queries(SQL / "build" / "recompute.sql")
@@ -150,13 +150,13 @@ def _note_gone_events(cursor: duckdb.DuckDBPyConnection, manifest: Manifest, fil
 def _apply_differences(cursor: duckdb.DuckDBPyConnection) -> None:
     cursor.execute(_APPLY["touched_events_in_scope"])
     cursor.execute(_APPLY["touched_messages_in_scope"])
-    cursor.execute(_APPLY["examined_events"].format(select=_select("examined_events")))
-    cursor.execute(_APPLY["differences"].format(select=_select("message_facts")))
+    cursor.execute(_APPLY["examined_events"].format(select=fact_select("examined_events")))
+    cursor.execute(_APPLY["delete_touched_quarantine"])
+    cursor.execute(_APPLY["insert_quarantine"].format(select=fact_select("quarantined_events")))
+    cursor.execute(_APPLY["differences"].format(select=fact_select("message_facts")))
     cursor.execute(_APPLY["delete_touched_facts"])
     cursor.execute(_APPLY["insert_touched_facts"])
-    cursor.execute(_APPLY["delete_touched_quarantine"])
-    cursor.execute(_APPLY["insert_quarantine"].format(select=_select("quarantined_events")))
-    cursor.execute(_APPLY["first_touches"].format(select=_select("first_touches")))
+    cursor.execute(_APPLY["first_touches"].format(select=fact_select("first_touches")))
     for fact in FACTS:
         _apply_difference(cursor, fact)
 
@@ -170,7 +170,7 @@ def _apply_difference(cursor: duckdb.DuckDBPyConnection, fact: Mart) -> None:
         "sums": ", ".join(f"CAST(SUM({name}) AS BIGINT) AS {name}" for name in fact.measures),
         "anything": " OR ".join(f"SUM({name}) <> 0" for name in fact.measures),
     }
-    cursor.execute(_APPLY["fact_difference"].format(select=_select(fact.name)))
+    cursor.execute(_APPLY["fact_difference"].format(select=fact_select(fact.name)))
     for step in ("fact_merged", "fact_delete", "fact_insert"):
         cursor.execute(_APPLY[step].format(**names))
 
@@ -180,13 +180,13 @@ def _recompute(cursor: duckdb.DuckDBPyConnection) -> None:
         cursor.execute(_RECOMPUTE["empty"].format(table=table))
     cursor.execute(_RECOMPUTE["events_in_scope"])
     cursor.execute(_RECOMPUTE["messages_in_scope"])
-    cursor.execute(_RECOMPUTE["examined_events"].format(select=_select("examined_events")))
+    cursor.execute(_RECOMPUTE["examined_events"].format(select=fact_select("examined_events")))
     for table in ("quarantined_events", "message_facts"):
-        cursor.execute(_RECOMPUTE["fill"].format(table=table, select=_select(table)))
+        cursor.execute(_RECOMPUTE["fill"].format(table=table, select=fact_select(table)))
     cursor.execute(_RECOMPUTE["signed_facts"])
-    cursor.execute(_RECOMPUTE["first_touches"].format(select=_select("first_touches")))
+    cursor.execute(_RECOMPUTE["first_touches"].format(select=fact_select("first_touches")))
     for fact in FACTS:
-        cursor.execute(_RECOMPUTE["fill"].format(table=fact.name, select=_select(fact.name)))
+        cursor.execute(_RECOMPUTE["fill"].format(table=fact.name, select=fact_select(fact.name)))
 
 
 def _replace(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> None:
@@ -239,7 +239,3 @@ def _count(cursor: duckdb.DuckDBPyConnection, table: str) -> int:
 def _is_whole(manifest: Manifest, source: Source) -> bool:
     landed = manifest.sources.get(source.table)
     return landed is not None and landed.whole
-
-
-def _select(name: str) -> str:
-    return read_sql(SQL / "facts" / f"{name}.sql").strip()

@@ -18,9 +18,9 @@ import duckdb
 
 from penguinmails.olap.errors import StorageFailed
 from penguinmails.olap.extraction import Mark
-from penguinmails.olap.facts import FACTS
+from penguinmails.olap.facts import FACTS, fact_select
 from penguinmails.olap.sources import SOURCES
-from penguinmails.stack.sql import Queries, read_sql
+from penguinmails.stack.sql import Queries
 
 SQL = Path(__file__).parent / "sql"
 MEMORY_LIMIT = "2GB"
@@ -151,7 +151,7 @@ def set_position(connection: duckdb.DuckDBPyConnection, batch: int, mark: Mark) 
 def definitions() -> str:
     """Returns a fingerprint of everything that determines the facts: columns read, SELECTs, tables."""
     texts = [source.fingerprint for source in SOURCES]
-    texts += [read_sql(path) for path in sorted((SQL / "facts").glob("*.sql"))]
+    texts += [fact_select(path.stem) for path in sorted((SQL / "facts").glob("*.sql"))]
     texts += [*_SCHEMA.values(), *(columns for _, columns in _declared_tables())]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""What a mart and its columns are: the form in which facts.py and marts.py declare them.
+"""What a mart is: the form in which facts.py and marts.py declare them.
 
 Everything that is said about a mart (its DDL, comments in the published file, docs, Dagster's metadata, contract checks)
 comes from these declarations. Belongs here: the form. Does not belong here: any particular mart.
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from penguinmails.stack.sql import read_sql
+from penguinmails.olap.columns import Column
+from penguinmails.olap.selects import read_select
 
 _SQL = Path(__file__).parent / "sql"
 
@@ -24,34 +25,6 @@ class Kind(StrEnum):
     """Derived from facts and dimensions when marts are published."""
     VIEW = "view"
     """A view in the published file."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a mart.
-
-    Args:
-        name: of the column.
-        type: DuckDB's type.
-        description: one sentence for people.
-        unit: of a number, for example messages or percent; empty where there is none.
-        source: table and column it comes from, or its formula.
-        nullable: whether it may be empty.
-    """
-
-    name: str
-    type: str
-    description: str
-    unit: str = ""
-    source: str = ""
-    nullable: bool = False
-
-    @property
-    def comment(self) -> str:
-        """The description with unit and source, as it stands in the published file."""
-        unit = f" Unit: {self.unit}." if self.unit else ""
-        source = f" Source: {self.source}." if self.source else ""
-        return self.description + unit + source
 
 
 @dataclass(frozen=True)
@@ -81,7 +54,7 @@ class Mart:
     @property
     def sql(self) -> str:
         """The one SELECT that makes it, in DuckDB's dialect."""
-        return self.select or read_sql(self.sql_path).strip()
+        return self.select or read_select(self.sql_path)
 
     @property
     def sql_path(self) -> Path:

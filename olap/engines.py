@@ -17,11 +17,11 @@ from typing import Any, Protocol
 import sqlglot
 
 from penguinmails.olap.build import SQL
-from penguinmails.olap.facts import FACTS
+from penguinmails.olap.facts import FACTS, fact_select
 from penguinmails.olap.landing import Landing, Manifest
 from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
 from penguinmails.olap.sources import EMAIL_EVENTS, EMAIL_MESSAGES, SOURCES, ReadMode, Source
-from penguinmails.stack.sql import Queries, read_sql
+from penguinmails.stack.sql import Queries
 
 DIALECT = "spark"
 _RELATIONS = Queries(SQL / "engine" / "relations.sql")
@@ -73,9 +73,9 @@ def relations(manifests: Sequence[Manifest]) -> Iterator[Relation]:
     yield Relation("events_in_scope", "SELECT * FROM email_events")
     yield Relation("messages_in_scope", "SELECT * FROM email_messages")
     for name in _FACT_STEPS:
-        yield Relation(name, render(read_sql(SQL / "facts" / f"{name}.sql")))
+        yield Relation(name, render(fact_select(name)))
     yield Relation("signed_facts", "SELECT *, 1 AS sign FROM message_facts")
-    yield Relation("first_touches", render(read_sql(SQL / "facts" / "first_touches.sql")))
+    yield Relation("first_touches", render(fact_select("first_touches")))
     for fact in FACTS:
         yield Relation(fact.name, render(fact.sql))
     for name in RELATIONS:
@@ -133,7 +133,7 @@ def _landed(session: Session, source: Source, files: Sequence[tuple[int, str]]) 
         batches.setdefault(batch, []).append(address)
     for batch, addresses in batches.items():
         read = session.read.parquet(*addresses)
-        columns = [_UUID_TEXT.format(name=name) if type_ == "binary" else name for name, type_ in read.dtypes]
-        read = read.selectExpr(*columns, f"CAST({batch} AS BIGINT) AS batch")
+        names = [_UUID_TEXT.format(name=name) if type_ == "binary" else name for name, type_ in read.dtypes]
+        read = read.selectExpr(*names, f"CAST({batch} AS BIGINT) AS batch")
         frame = frame.unionByName(read, allowMissingColumns=True)
     return frame

@@ -5,8 +5,12 @@ Belongs here: their declaration. Their SELECTs are in sql/facts/. Does not belon
 
 from __future__ import annotations
 
-from penguinmails.olap.declarations import Column, Kind, Mart
+from pathlib import Path
+
+from penguinmails.olap.columns import Column
+from penguinmails.olap.declarations import Kind, Mart
 from penguinmails.olap.measures import MEASURE_COLUMNS
+from penguinmails.olap.selects import read_select
 
 TENANT = Column("tenant_id", "UUID", "Tenant.", source="email_messages.tenant_id")
 _COMPANY = Column("company_id", "UUID", "Workspace the message belongs to.", source="email_messages.company_id")
@@ -30,6 +34,7 @@ _DAY = Column("day", "DATE", "UTC day on which it happened first.", source="emai
 _SENT_DAY = Column("sent_day", "DATE", "UTC day on which the message was sent.", source="email_events.occurred_at")
 _PLACE = (_COMPANY, _CAMPAIGN, _STEP, _MAILBOX, _DIRECTION, _TYPE)
 _SOURCES = ("email_events", "email_messages")
+_SQL = Path(__file__).parent / "sql" / "facts"
 
 
 def _names(*columns: Column) -> tuple[str, ...]:
@@ -67,3 +72,8 @@ LEAD_DAILY = Mart(
 )
 
 FACTS = (EMAIL_DAILY, EMAIL_COHORT_DAILY, LEAD_DAILY)
+
+
+def fact_select(name: str) -> str:
+    """Returns the SELECT of a fact, or of a step towards the facts, of that name."""
+    return read_select(_SQL / f"{name}.sql")

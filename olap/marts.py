@@ -13,9 +13,9 @@ from penguinmails.olap.facts import FACTS
 from penguinmails.olap.marts_business import BUSINESS
 from penguinmails.olap.marts_mail import ANALYTICS, DAILY
 from penguinmails.olap.rates import RATES
-from penguinmails.stack.sql import read_sql
+from penguinmails.olap.selects import read_select
 
-MARTS: tuple[Mart, ...] = (*FACTS, *ANALYTICS, *BUSINESS, *DAILY, *RATES)
+MARTS: tuple[Mart, ...] = (*FACTS, *DAILY, *ANALYTICS, *BUSINESS, *RATES)
 
 RELATIONS = ("billing_periods", "mailbox_health")
 """What several marts are made from and nobody is given; in sql/relations/."""
@@ -23,7 +23,7 @@ RELATIONS = ("billing_periods", "mailbox_health")
 
 def relation_sql(name: str) -> str:
     """Returns the SELECT of one of RELATIONS."""
-    return read_sql(Path(__file__).parent / "sql" / "relations" / f"{name}.sql").strip()
+    return read_select(Path(__file__).parent / "sql" / "relations" / f"{name}.sql")
 
 
 def mart(name: str) -> Mart:

@@ -5,7 +5,8 @@ Belongs here: those declarations. Does not belong here: marts about mail (marts_
 
 from __future__ import annotations
 
-from penguinmails.olap.declarations import Column, Kind, Mart
+from penguinmails.olap.columns import Column
+from penguinmails.olap.declarations import Kind, Mart
 from penguinmails.olap.facts import TENANT
 from penguinmails.olap.marts_mail import UPDATED
 

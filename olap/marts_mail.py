@@ -5,9 +5,11 @@ Belongs here: those declarations. Does not belong here: billing, cost and audit 
 
 from __future__ import annotations
 
-from penguinmails.olap.declarations import Column, Kind, Mart
+from penguinmails.olap.columns import Column
+from penguinmails.olap.declarations import Kind, Mart
 from penguinmails.olap.facts import TENANT
 from penguinmails.olap.measures import MEASURE_COLUMNS
+from penguinmails.olap.selects import with_measures
 
 UPDATED = Column(
     "updated", "TIMESTAMP", "UTC time up to which the row is complete.", source="moment the last batch was read at"
@@ -38,15 +40,30 @@ _HEALTH = Column(
 )
 
 
-def _daily(name: str, grain: str, description: str, *place: Column) -> Mart:
+_DAILY = """SELECT
+    {key},
+    {{sums_of_measures}}
+FROM email_daily
+WHERE direction = 'outbound' AND message_type {kind} 'warmup'{only}
+GROUP BY {key}"""
+
+
+def _daily(name: str, grain: str, description: str, *place: Column, only_warmup: bool = False) -> Mart:
+    key = ("tenant_id", *(column.name for column in place), "day")
+    select = _DAILY.format(
+        key=", ".join(key),
+        kind="=" if only_warmup else "<>",
+        only="".join(f" AND {column.name} IS NOT NULL" for column in place if not column.nullable),
+    )
     return Mart(
         name=name,
         kind=Kind.VIEW,
         grain=grain,
         description=f"{description} Additive: any period is a sum of its days.",
-        key=("tenant_id", *(column.name for column in place), "day"),
+        key=key,
         columns=(TENANT, *place, _DAY, *MEASURE_COLUMNS),
         depends_on=("email_daily",),
+        select=with_measures(select),
     )
 
 
@@ -72,7 +89,7 @@ CAMPAIGN_ANALYTICS = Mart(
         BILLING,
         UPDATED,
     ),
-    depends_on=("email_daily", "lead_daily", "campaigns", "campaign_sequence_steps", "subscriptions", "payments"),
+    depends_on=("campaign_daily", "lead_daily", "campaigns", "campaign_sequence_steps", "subscriptions", "payments"),
 )
 
 MAILBOX_ANALYTICS = Mart(
@@ -107,7 +124,7 @@ MAILBOX_ANALYTICS = Mart(
         UPDATED,
     ),
     depends_on=(
-        "email_daily",
+        "mailbox_daily",
         "email_cohort_daily",
         "email_accounts",
         "domains",
@@ -160,7 +177,7 @@ WARMUP_ANALYTICS = Mart(
         BILLING,
         UPDATED,
     ),
-    depends_on=("email_daily", "email_cohort_daily", "email_accounts", "domains", "subscriptions", "payments"),
+    depends_on=("warmup_daily", "email_cohort_daily", "email_accounts", "domains", "subscriptions", "payments"),
 )
 
 SEQUENCE_STEP_ANALYTICS = Mart(
@@ -178,7 +195,7 @@ SEQUENCE_STEP_ANALYTICS = Mart(
         BILLING,
         UPDATED,
     ),
-    depends_on=("email_daily", "campaigns", "campaign_sequence_steps", "subscriptions", "payments"),
+    depends_on=("sequence_step_daily", "campaigns", "campaign_sequence_steps", "subscriptions", "payments"),
 )
 
 ANALYTICS = (CAMPAIGN_ANALYTICS, MAILBOX_ANALYTICS, LEAD_ANALYTICS, WARMUP_ANALYTICS, SEQUENCE_STEP_ANALYTICS)
@@ -194,5 +211,11 @@ DAILY = (
         _STEP,
         _STEP_CAMPAIGN,
     ),
-    _daily("warmup_daily", "tenant x mailbox x day", "What warm-up mail of every mailbox did on each day.", _ACCOUNT),
+    _daily(
+        "warmup_daily",
+        "tenant x mailbox x day",
+        "What warm-up mail of every mailbox did on each day.",
+        _ACCOUNT,
+        only_warmup=True,
+    ),
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from penguinmails.olap.declarations import Column
+from penguinmails.olap.columns import Column
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,11 @@ class Measure:
     name: str
     event_type: str
     description: str
+
+    @property
+    def first_time(self) -> str:
+        """Column of message_facts with the moment of the first such event of a message."""
+        return f"{self.event_type}_at"
 
     @property
     def column(self) -> Column:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from penguinmails.olap.declarations import Column
+from penguinmails.olap.columns import Column
 
 
 @dataclass(frozen=True)

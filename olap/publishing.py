@@ -17,7 +17,8 @@ from pathlib import Path
 import duckdb
 
 from penguinmails.olap.build import SQL, Build, open_build
-from penguinmails.olap.declarations import Column, Kind, Mart
+from penguinmails.olap.columns import Column
+from penguinmails.olap.declarations import Kind, Mart
 from penguinmails.olap.errors import NothingPublished, ReconciliationFailed
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
 from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
@@ -150,6 +151,8 @@ def write_marts(build: Build, path: Path, *, number: int, published_at: datetime
 
 
 def _write_mart(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> int:
+    if mart.kind is not Kind.FACT:
+        cursor.execute(_PUBLISH["mart"].format(name=mart.name, select=mart.sql))
     if mart.kind is Kind.VIEW:
         cursor.execute(_PUBLISH["create_view"].format(name=mart.name, select=mart.sql))
     else:
@@ -165,8 +168,6 @@ def _write_mart(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> int:
 
 
 def _write_table(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> None:
-    if mart.kind is Kind.TABLE:
-        cursor.execute(_PUBLISH["mart"].format(name=mart.name, select=mart.sql))
     key = ", ".join(mart.key)
     columns = ", ".join(f"{column.name} {column.type}{_not_null(column)}" for column in mart.columns)
     cursor.execute(_PUBLISH["create_table"].format(name=mart.name, columns=columns))

@@ -6,13 +6,18 @@ here follows the messages sent on a day, whenever something became of them.
 
 from __future__ import annotations
 
-from penguinmails.olap.declarations import Column, Kind, Mart
+from penguinmails.olap.columns import Column
+from penguinmails.olap.declarations import Kind, Mart
 from penguinmails.olap.facts import EMAIL_COHORT_DAILY
-from penguinmails.olap.measures import MEASURE_COLUMNS, MEASURES
+from penguinmails.olap.measures import MEASURE_COLUMNS
 from penguinmails.olap.metrics import METRICS
+from penguinmails.olap.selects import with_measures
 
 _COLUMNS = {column.name: column for column in EMAIL_COHORT_DAILY.columns}
-_SELECT = """SELECT {key}, {counts}, {rates}
+_SELECT = """SELECT
+    {key},
+    {{sums_of_measures}},
+    {rates}
 FROM email_cohort_daily
 WHERE direction = 'outbound' AND message_type <> 'warmup'{only}
 GROUP BY {key}"""
@@ -31,11 +36,12 @@ def _rates(name: str, grain: str, *key: str) -> Mart:
             *(metric.column for metric in METRICS),
         ),
         depends_on=(EMAIL_COHORT_DAILY.name,),
-        select=_SELECT.format(
-            key=", ".join(key),
-            counts=", ".join(f"CAST(SUM({measure.name}) AS BIGINT) AS {measure.name}" for measure in MEASURES),
-            rates=", ".join(f"{metric.expression} AS {metric.name}" for metric in METRICS),
-            only="".join(f" AND {part} IS NOT NULL" for part in key),
+        select=with_measures(
+            _SELECT.format(
+                key=", ".join(key),
+                rates=", ".join(f"{metric.expression} AS {metric.name}" for metric in METRICS),
+                only="".join(f" AND {part} IS NOT NULL" for part in key),
+            )
         ),
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -19,9 +20,12 @@ def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
     once this has ended.
     """
     iterator = iter(items)
-    nothing_left = object()
+
+    def one() -> list[Item]:  # or none: StopIteration cannot cross from thread to thread
+        return list(islice(iterator, 1))
+
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
-        ahead = reader.submit(next, iterator, nothing_left)
-        while (item := ahead.result()) is not nothing_left:
-            ahead = reader.submit(next, iterator, nothing_left)
-            yield item  # type: ignore[misc] - the mark that nothing is left is no item
+        ahead = reader.submit(one)
+        while found := ahead.result():
+            ahead = reader.submit(one)
+            yield from found

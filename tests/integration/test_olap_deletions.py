@@ -127,7 +127,7 @@ def test_compaction_removes_the_erased_from_the_landing_zone(filled: Stores, wor
         for entry in bucket.list("landing/"):
             if entry.key.endswith(".parquet"):
                 table = pq.read_table(pa.BufferReader(bucket.get(entry.key)))
-                if "lead_id" in table.schema.names and str(named(lead)) in table["lead_id"].to_pylist():
+                if "lead_id" in table.schema.names and named(lead).bytes in table["lead_id"].to_pylist():
                     return True
         return False
 

@@ -18,7 +18,7 @@ SELECT
     event.ingested_at,
     CASE
         WHEN event.event_type NOT IN (
-            'sent', 'delivered', 'opened', 'clicked', 'replied', 'bounced', 'unsubscribed', 'complained'
+            {event_type_names}
         ) THEN 'unknown_event_type'
         WHEN message.message_id IS NULL THEN 'no_message'
         WHEN event.occurred_at > event.ingested_at + INTERVAL 1 DAY THEN 'in_the_future'

@@ -4,14 +4,7 @@ WITH counts AS (
         tenant_id,
         lead_id,
         campaign_id,
-        CAST(SUM(sent) AS BIGINT) AS sent,
-        CAST(SUM(delivered) AS BIGINT) AS delivered,
-        CAST(SUM(opened_tracked) AS BIGINT) AS opened_tracked,
-        CAST(SUM(clicked_tracked) AS BIGINT) AS clicked_tracked,
-        CAST(SUM(replied) AS BIGINT) AS replied,
-        CAST(SUM(bounced) AS BIGINT) AS bounced,
-        CAST(SUM(unsubscribed) AS BIGINT) AS unsubscribed,
-        CAST(SUM(spam_complaints) AS BIGINT) AS spam_complaints
+        {sums_of_measures}
     FROM lead_daily
     WHERE campaign_id IS NOT NULL
     GROUP BY tenant_id, lead_id, campaign_id
@@ -22,14 +15,7 @@ SELECT
     counts.lead_id,
     counts.campaign_id,
     lead.status,
-    counts.sent,
-    counts.delivered,
-    counts.opened_tracked,
-    counts.clicked_tracked,
-    counts.replied,
-    counts.bounced,
-    counts.unsubscribed,
-    counts.spam_complaints,
+    {counts},
     billing.billing_id,
     position.as_of AS updated
 FROM counts

@@ -3,16 +3,8 @@ WITH counts AS (
     SELECT
         tenant_id,
         email_account_id,
-        CAST(SUM(sent) AS BIGINT) AS sent,
-        CAST(SUM(delivered) AS BIGINT) AS delivered,
-        CAST(SUM(opened_tracked) AS BIGINT) AS opened_tracked,
-        CAST(SUM(clicked_tracked) AS BIGINT) AS clicked_tracked,
-        CAST(SUM(replied) AS BIGINT) AS replied,
-        CAST(SUM(bounced) AS BIGINT) AS bounced,
-        CAST(SUM(unsubscribed) AS BIGINT) AS unsubscribed,
-        CAST(SUM(spam_complaints) AS BIGINT) AS spam_complaints
-    FROM email_daily
-    WHERE direction = 'outbound' AND message_type <> 'warmup'
+        {sums_of_measures}
+    FROM mailbox_daily
     GROUP BY tenant_id, email_account_id
 ),
 
@@ -38,14 +30,7 @@ SELECT
     mailbox.tenant_id,
     mailbox.email_account_id AS mailbox_id,
     domain.company_id,
-    COALESCE(counts.sent, 0) AS sent,
-    COALESCE(counts.delivered, 0) AS delivered,
-    COALESCE(counts.opened_tracked, 0) AS opened_tracked,
-    COALESCE(counts.clicked_tracked, 0) AS clicked_tracked,
-    COALESCE(counts.replied, 0) AS replied,
-    COALESCE(counts.bounced, 0) AS bounced,
-    COALESCE(counts.unsubscribed, 0) AS unsubscribed,
-    COALESCE(counts.spam_complaints, 0) AS spam_complaints,
+    {counts_or_zero},
     CASE
         WHEN COALESCE(health.progress_percentage, 0) = 0 THEN 'unwarmed'
         WHEN health.progress_percentage < 100 THEN 'warming'

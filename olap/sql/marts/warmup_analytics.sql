@@ -3,16 +3,8 @@ WITH counts AS (
     SELECT
         tenant_id,
         email_account_id,
-        CAST(SUM(sent) AS BIGINT) AS sent,
-        CAST(SUM(delivered) AS BIGINT) AS delivered,
-        CAST(SUM(opened_tracked) AS BIGINT) AS opened_tracked,
-        CAST(SUM(clicked_tracked) AS BIGINT) AS clicked_tracked,
-        CAST(SUM(replied) AS BIGINT) AS replied,
-        CAST(SUM(bounced) AS BIGINT) AS bounced,
-        CAST(SUM(unsubscribed) AS BIGINT) AS unsubscribed,
-        CAST(SUM(spam_complaints) AS BIGINT) AS spam_complaints
-    FROM email_daily
-    WHERE direction = 'outbound' AND message_type = 'warmup'
+        {sums_of_measures}
+    FROM warmup_daily
     GROUP BY tenant_id, email_account_id
 )
 
@@ -20,14 +12,7 @@ SELECT
     counts.tenant_id,
     counts.email_account_id AS mailbox_id,
     domain.company_id,
-    counts.sent,
-    counts.delivered,
-    counts.opened_tracked,
-    counts.clicked_tracked,
-    counts.replied,
-    counts.bounced,
-    counts.unsubscribed,
-    counts.spam_complaints,
+    {counts},
     health.health_score,
     COALESCE(health.progress_percentage, 0) AS progress_percentage,
     billing.billing_id,
