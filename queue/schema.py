@@ -42,7 +42,7 @@ def migrated_stores() -> Stores:
     """
     stores = resolve()
     with connect(stores.queue_url) as connection:
-        row = connection.execute("SELECT to_regclass('queue_sent_mail') IS NOT NULL").fetchone()
+        row = connection.execute("SELECT to_regclass('queue_log_summaries') IS NOT NULL").fetchone()
     if not (row and row[0]):
         raise SettingsError("tables of the queue", "are missing or old", "Run: penguinmails queue migrate")
     return stores
