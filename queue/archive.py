@@ -1,9 +1,9 @@
-"""The archive: finished jobs leave PostgreSQL as Parquet, by UTC day, and the files are deleted in their time.
+"""The archive: finished jobs leave PostgreSQL as Parquet, by UTC day.
 
 A batch is written, looked at, and only then listed and removed from PostgreSQL in one transaction. A kill at any point leaves
 either the jobs, or a file that is not listed and is cleared away by the next run.
 
-Belongs here: that hand-over and the retention of the files. Does not belong here: what is read from them (DuckDB reads them
+Belongs here: that hand-over. Does not belong here: when the files go (retention.py), what is read from them (DuckDB reads them
 as they are: `queue-archive/<kind>/day=<date>/*.parquet`).
 """
 
@@ -32,9 +32,6 @@ PREFIX = "queue-archive/"
 KEEP_COMPLETED_IN_POSTGRESQL = timedelta(hours=24)
 KEEP_FAILED_IN_POSTGRESQL = timedelta(days=7)
 """As long as dead letters can be replayed."""
-KEEP_COMPLETED_FILES = timedelta(days=180)
-KEEP_FAILED_FILES = timedelta(days=365)
-KEEP_LOG_FILES = timedelta(days=90)
 _BATCH = 20_000
 _KINDS = {"completed": ("completed", "cancelled"), "failed": ("failed",)}
 
@@ -54,16 +51,6 @@ class ArchiveReport:
     size_bytes: int = 0
     leftovers: int = 0
     is_busy: bool = False
-
-
-@dataclass(frozen=True)
-class RetentionReport:
-    """Files past their time."""
-
-    files: int
-    rows: int
-    size_bytes: int
-    dry_run: bool
 
 
 @dataclass(frozen=True)
@@ -112,28 +99,6 @@ def archive_finished(
         size_bytes=sum(each.size_bytes for each in files),
         leftovers=leftovers,
     )
-
-
-def forget_old_files(
-    stores: Stores, *, at_most: int = 1_000, dry_run: bool = True, clock: Clock = utc_now
-) -> RetentionReport:
-    """Deletes archive files past the time their kind is kept. Killed and run again it goes on where it was."""
-    today = clock().astimezone(UTC).date()
-    limits = {
-        "completed_before": today - KEEP_COMPLETED_FILES,
-        "failed_before": today - KEEP_FAILED_FILES,
-        "logs_before": today - KEEP_LOG_FILES,
-        "most": at_most,
-    }
-    bucket = stores.open_bucket()
-    with connect(stores.queue_url) as connection:
-        with connection.cursor(row_factory=dict_row) as cursor:
-            files = cursor.execute(QUERIES["old_files"], limits).fetchall()
-        for file in [] if dry_run else files:
-            bucket.delete([file["object_key"]])
-            connection.execute(QUERIES["unlist_file"], {"object_key": file["object_key"]})
-    rows, size = sum(file["row_count"] for file in files), sum(file["size_bytes"] for file in files)
-    return RetentionReport(len(files), rows, size, dry_run)
 
 
 def _archive_batch(

@@ -184,18 +184,19 @@ def top(seconds: float) -> None:
 
 
 @click.command()
-@click.option("--yes", is_flag=True, help="Also delete files past their time; without this they are only counted.")
+@click.option("--yes", is_flag=True, help="Also delete what is past its time; without this it is only counted.")
 @json_option
 def archive(yes: bool, as_json: bool) -> None:
-    """Move jobs that ended long ago to Parquet files, and delete files past their time."""
-    from penguinmails.queue.archive import archive_finished, forget_old_files
+    """Move jobs that ended long ago to Parquet files, and delete what is past its time."""
+    from penguinmails.queue.archive import archive_finished
+    from penguinmails.queue.retention import forget_old
     from penguinmails.queue.schema import migrated_stores
 
     stores = migrated_stores()
     with progress(visible=not as_json) as bar:
         task = bar.add_task("archiving jobs", total=None)
         moved = archive_finished(stores, progress=lambda count: bar.advance(task, count))
-    old = forget_old_files(stores, dry_run=not yes)
+    old = forget_old(stores, dry_run=not yes)
     if as_json:
         print_json({"archived": moved, "past_their_time": old})
         return
@@ -203,7 +204,10 @@ def archive(yes: bool, as_json: bool) -> None:
         f"{moved.jobs:,} jobs and {moved.logs:,} attempts left in {moved.files} files ({size(moved.size_bytes)})"
     )
     verb = "would be deleted; add --yes to do it" if old.dry_run else "deleted"
-    console.print(f"{old.files:,} files past their time ({size(old.size_bytes)}) {verb}")
+    console.print(
+        f"{old.files:,} files past their time ({size(old.size_bytes)}), {old.ticks:,} ticks of schedules and "
+        f"{old.sent_mail:,} rows of the ledger of sent mail {verb}"
+    )
 
 
 @click.command()

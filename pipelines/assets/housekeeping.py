@@ -169,16 +169,18 @@ def content_compaction(
     tags=NIGHTLY,
     kinds={"parquet", "s3"},
     owners=metadata.OWNERS,
-    description="Finished jobs leave PostgreSQL as Parquet by UTC day; files past their time are deleted.",
+    description="Finished jobs leave PostgreSQL as Parquet by UTC day; files past their time are deleted, of attempts their "
+    "daily sums stay.",
 )
 def queue_archive(
     context: dg.AssetExecutionContext, config: Destructive, platform: dg.ResourceParam[Platform]
 ) -> dg.MaterializeResult[None]:
-    from penguinmails.queue.archive import archive_finished, forget_old_files
+    from penguinmails.queue.archive import archive_finished
+    from penguinmails.queue.retention import forget_old
 
     with progress_of("jobs archived", context.log) as progress:
         report = archive_finished(platform.stores, clock=utc_now, progress=progress)
-    forgotten = forget_old_files(platform.stores, dry_run=not config.execute, clock=utc_now)
+    forgotten = forget_old(platform.stores, dry_run=not config.execute, clock=utc_now)
     old = {f"old_{name}": value for name, value in metadata.of_report(forgotten).items()}
     return dg.MaterializeResult(metadata=metadata.of_report(report) | old)
 

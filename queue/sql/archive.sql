@@ -85,3 +85,15 @@ LIMIT %(most)s;
 -- name: unlist_file
 -- The file is gone.
 DELETE FROM queue_archives WHERE object_key = %(object_key)s;
+
+-- name: add_to_summary
+-- What is left of attempts whose file goes.
+INSERT INTO queue_log_summaries (day, queue_name, status, attempts, duration_seconds, longest_seconds, waited_seconds)
+VALUES (
+    %(day)s, %(queue_name)s, %(status)s, %(attempts)s, %(duration_seconds)s, %(longest_seconds)s, %(waited_seconds)s
+)
+ON CONFLICT (day, queue_name, status) DO UPDATE
+SET attempts = queue_log_summaries.attempts + EXCLUDED.attempts,
+    duration_seconds = queue_log_summaries.duration_seconds + EXCLUDED.duration_seconds,
+    longest_seconds = greatest(queue_log_summaries.longest_seconds, EXCLUDED.longest_seconds),
+    waited_seconds = queue_log_summaries.waited_seconds + EXCLUDED.waited_seconds;

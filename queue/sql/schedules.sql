@@ -10,6 +10,12 @@ RETURNING job_id;
 -- The job a tick had.
 SELECT job_id FROM queue_ticks WHERE schedule_name = %(schedule_name)s AND tick = %(tick)s;
 
--- name: forget_ticks
+-- name: count_old_ticks
 -- Ticks nobody will come back to.
-DELETE FROM queue_ticks WHERE tick < %(before)s;
+SELECT count(*) FROM queue_ticks WHERE tick < %(before)s;
+
+-- name: forget_ticks
+-- A batch of them goes.
+DELETE FROM queue_ticks
+WHERE ctid = ANY(ARRAY(SELECT ctid FROM queue_ticks WHERE tick < %(before)s LIMIT %(batch)s))
+    AND tick < %(before)s;

@@ -32,6 +32,15 @@ RETURNING updated AS at;
 DELETE FROM queue_sent_mail
 WHERE message_id = %(message_id)s AND idempotency_key = %(key)s AND state = 'sending';
 
--- name: forget_sent
+-- name: count_old_sent
 -- Rows of messages that say themselves that they were sent. What was never answered stays.
-DELETE FROM queue_sent_mail WHERE updated < %(before)s AND state <> 'sending';
+SELECT count(*) FROM queue_sent_mail WHERE updated < %(before)s AND state <> 'sending';
+
+-- name: forget_sent
+-- A batch of them goes.
+DELETE FROM queue_sent_mail
+WHERE ctid = ANY(
+        ARRAY(SELECT ctid FROM queue_sent_mail WHERE updated < %(before)s AND state <> 'sending' LIMIT %(batch)s)
+    )
+    AND updated < %(before)s
+    AND state <> 'sending';

@@ -14,11 +14,13 @@ from pydantic import SecretStr
 from queue_support import FIXTURES, QUEUE, SHORT, Note, handlers_of, make_stores, rows, statuses
 
 from penguinmails.queue import archive
-from penguinmails.queue.archive import archive_finished, forget_old_files
+from penguinmails.queue.archive import archive_finished
 from penguinmails.queue.drain import drain
 from penguinmails.queue.handlers import JobContext
 from penguinmails.queue.operations import JobFilter, Order, replay
 from penguinmails.queue.producer import NewJob, enqueue_many
+from penguinmails.queue.retention import forget_old
+from penguinmails.queue.schedules import enqueue_tick
 from penguinmails.stack import embedded
 from penguinmails.stack.object_store import Bucket
 from penguinmails.stack.stores import Stores
@@ -122,9 +124,51 @@ def test_files_are_deleted_in_their_time_and_only_when_asked(
     _run_some(stores, connection)
     archive_finished(stores, clock=_later)
     for days, files in ((80, 0), (95, 2), (185, 3), (370, 4)):
-        planned = forget_old_files(stores, clock=lambda days=days: datetime.now(UTC) + timedelta(days=days))
+        planned = forget_old(stores, clock=lambda days=days: datetime.now(UTC) + timedelta(days=days))
         assert (planned.files, planned.dry_run) == (files, True)
-    forget_old_files(stores, dry_run=False, clock=lambda: datetime.now(UTC) + timedelta(days=185))
+    forget_old(stores, dry_run=False, clock=lambda: datetime.now(UTC) + timedelta(days=185))
     left = [entry.key for entry in bucket.list(archive.PREFIX)]
     assert [key.split("/")[1] for key in left] == ["failed"]
     assert rows(stores, "SELECT object_key FROM queue_archives") == [(left[0],)]
+
+
+def test_of_attempts_their_sums_stay_whatever_is_killed(
+    stores: Stores, connection: psycopg.Connection, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run_some(stores, connection)
+    archive_finished(stores, clock=_later)
+
+    def in_time() -> datetime:
+        return datetime.now(UTC) + timedelta(days=95)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "delete", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            forget_old(stores, dry_run=False, clock=in_time)
+    assert forget_old(stores, dry_run=False, clock=in_time).files == 1  # of two
+    sums = "SELECT queue_name, status, attempts FROM queue_log_summaries ORDER BY status"
+    assert rows(stores, sums) == [(QUEUE, "failed", 5), (QUEUE, "success", 20)]
+    assert rows(
+        stores, "SELECT every(duration_seconds >= longest_seconds AND longest_seconds > 0) FROM queue_log_summaries"
+    )
+    assert archive_finished(stores, clock=_later).leftovers == 1
+    assert not [entry for entry in bucket.list(archive.PREFIX) if "/logs/" in entry.key]
+
+
+def test_ticks_and_the_ledger_of_sent_mail_are_forgotten(stores: Stores, connection: psycopg.Connection) -> None:
+    for tick in (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)):
+        enqueue_tick(connection, "nightly", tick, QUEUE, {})
+    connection.execute(
+        "INSERT INTO queue_sent_mail (message_id, idempotency_key, state, updated) SELECT gen_random_uuid(), "
+        "gen_random_uuid(), state, updated::timestamptz FROM (VALUES ('sent', '2026-04-01 00:00Z'), "
+        "('sending', '2026-04-01 00:00Z'), ('sent', '2026-06-01 00:00Z')) AS mail (state, updated)"
+    )
+
+    def clock() -> datetime:
+        return datetime(2026, 6, 2, tzinfo=UTC)
+
+    for dry_run in (True, False):
+        report = forget_old(stores, dry_run=dry_run, clock=clock)
+        assert (report.ticks, report.sent_mail) == (1, 1)
+    assert forget_old(stores, clock=clock).ticks == 0
+    assert rows(stores, "SELECT count(*) FROM queue_sent_mail") == [(2,)]
