@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import dagster as dg
 
-from penguinmails.pipelines.jobs import daily, housekeeping, watch_queue, weekly
+from penguinmails.pipelines.assets.job_queue import SCHEDULED_JOBS
+from penguinmails.pipelines.jobs import daily, enqueue_hourly, housekeeping, watch_queue, weekly
 from penguinmails.pipelines.partitions import DAILY
 
 
@@ -51,4 +52,18 @@ weekly_on_sundays = dg.ScheduleDefinition(
     description="Sundays: reconcile by recomputation, tidy the landing zone.",
 )
 
-SCHEDULES = [nightly, queue_every_five_minutes, housekeeping_nightly, weekly_on_sundays]
+
+@dg.schedule(
+    job=enqueue_hourly,
+    cron_schedule="0 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Every hour, for the queue's workers: switch it on where some run, or its jobs only pile up.",
+)
+def queue_hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    tick = context.scheduled_execution_time.isoformat()
+    configuration = {"ops": {SCHEDULED_JOBS.to_python_identifier(): {"config": {"tick": tick}}}}
+    return dg.RunRequest(run_key=tick, run_config=configuration)
+
+
+SCHEDULES = [nightly, queue_every_five_minutes, queue_hourly, housekeeping_nightly, weekly_on_sundays]

@@ -6,7 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-_HOUSEKEEPING = dg.AssetSelection.tag("housekeeping", "nightly") | dg.AssetSelection.tag("housekeeping", "weekly")
+_HOURLY, _NIGHTLY, _WEEKLY = (dg.AssetSelection.tag("housekeeping", when) for when in ("hourly", "nightly", "weekly"))
+_HOUSEKEEPING = _HOURLY | _NIGHTLY | _WEEKLY
 _SETTLED = dg.AssetSelection.groups("content", "olap", "queue") - _HOUSEKEEPING
 """What a day of production needs: mail is there already, brought by the application."""
 
@@ -34,9 +35,15 @@ watch_queue = dg.define_asset_job(
     description="One snapshot of the queue with its checks, into the history table.",
 )
 
+enqueue_hourly = dg.define_asset_job(
+    "enqueue_hourly",
+    selection=_HOURLY,
+    description="The queue's jobs of an hour, once for each hour: a roll-up, and steps of mailboxes being warmed up.",
+)
+
 housekeeping = dg.define_asset_job(
     "housekeeping",
-    selection=dg.AssetSelection.tag("housekeeping", "nightly"),
+    selection=_NIGHTLY,
     config=_executed("oltp__retention", "content__retention", "content__compaction", "queue__archive"),
     description="What ages out, in all tiers: retention, erasures, compaction, the archive of finished jobs. It executes; "
     "materialize a single asset to see its plan only.",
@@ -44,9 +51,9 @@ housekeeping = dg.define_asset_job(
 
 weekly = dg.define_asset_job(
     "weekly",
-    selection=dg.AssetSelection.tag("housekeeping", "weekly"),
+    selection=_WEEKLY,
     config=_executed("olap__landing_compaction"),
     description="The facts compared with a recomputation, and the landing zone compacted.",
 )
 
-JOBS = [everything, daily, watch_queue, housekeeping, weekly]
+JOBS = [everything, daily, watch_queue, enqueue_hourly, housekeeping, weekly]

@@ -1,11 +1,13 @@
-"""Assets of the queue tier: its tables, one job sent all the way through, and the probe.
+"""Assets of the queue tier: its tables, one job sent all the way through, the probe, and the jobs of every hour.
 
 Relay and workers are processes of their own (`penguinmails queue relay|worker`), never Dagster runs.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import dagster as dg
+from pydantic import Field
 
 from penguinmails.pipelines import metadata
 from penguinmails.pipelines.reporting import collect
@@ -17,6 +19,7 @@ GROUP = "queue"
 JOBS = dg.AssetKey(["queue", "jobs"])
 ROUND_TRIP = dg.AssetKey(["queue", "round_trip"])
 PROBE = dg.AssetKey(["queue", "probe"])
+SCHEDULED_JOBS = dg.AssetKey(["queue", "scheduled_jobs"])
 _SEVERITY = {
     Severity.WARNING: dg.AssetCheckSeverity.WARN,
     Severity.ERROR: dg.AssetCheckSeverity.ERROR,
@@ -103,4 +106,28 @@ def probe(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult
     )
 
 
-ASSETS = [jobs, round_trip, probe]
+class Tick(dg.Config):
+    """Which hour."""
+
+    tick: str | None = Field(default=None, description="The full hour (ISO 8601, with time zone); empty: this one.")
+
+
+@dg.asset(
+    key=SCHEDULED_JOBS,
+    deps=[JOBS, ["oltp", "email_accounts"]],
+    group_name=GROUP,
+    tags={"housekeeping": "hourly"},
+    kinds={"postgres"},
+    owners=metadata.OWNERS,
+    description="The jobs of an hour: a roll-up for fresh marts, a step of every mailbox that is being warmed up. Each hour is "
+    "enqueued once, however often this is materialized.",
+)
+def scheduled_jobs(config: Tick, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+    from penguinmails.pipelines.scheduled_jobs import enqueue_hour
+
+    moment = datetime.fromisoformat(config.tick) if config.tick else utc_now()
+    report = enqueue_hour(platform.stores, moment.replace(minute=0, second=0, microsecond=0))
+    return dg.MaterializeResult(metadata=metadata.of_report(report))
+
+
+ASSETS = [jobs, round_trip, probe, scheduled_jobs]

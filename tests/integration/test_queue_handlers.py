@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from typing import Any
 
+import dagster as dg
 import psycopg
 import pytest
 from oltp_support import shared_stores as oltp_stores  # noqa: F401 - a fixture
@@ -27,7 +28,11 @@ from penguinmails.oltp.bodies import MessageBodies
 from penguinmails.oltp.identifiers import time_ordered_uuid
 from penguinmails.oltp.tenancy import tenant_session
 from penguinmails.oltp.warming import allowance, warming_mailboxes
+from penguinmails.pipelines.automation import queue_hourly
+from penguinmails.pipelines.definitions import build_defs
 from penguinmails.pipelines.job_handlers.mail_receiving import object_key
+from penguinmails.pipelines.jobs import enqueue_hourly
+from penguinmails.pipelines.resources import Platform
 from penguinmails.queue.drain import DrainReport, drain
 from penguinmails.queue.handlers import Handlers
 from penguinmails.queue.producer import enqueue
@@ -390,3 +395,22 @@ def test_a_mailbox_is_warmed_up_within_its_allowance(stores: Stores, tenant: Ten
     tenant.job("warmup:process", {"email_account_id": str(tenant.mailbox_id)})
     assert _drain(stores).completed == 1
     assert len(inbox.messages) == allowance(0)
+
+
+def test_the_jobs_of_an_hour_are_enqueued_once(stores: Stores, tenant: Tenant) -> None:
+    tenant.oltp("UPDATE email_accounts SET status = 'warming' WHERE id = %s", tenant.mailbox_id)
+    definitions = build_defs({"platform": Platform(stores)})
+    (tick, again) = (datetime(2026, 1, 2, hour, tzinfo=UTC) for hour in (3, 4))
+    for scheduled in (tick, tick, again):
+        request = queue_hourly(dg.build_schedule_context(scheduled_execution_time=scheduled))
+        assert isinstance(request, dg.RunRequest)
+        with dg.DagsterInstance.ephemeral() as instance:
+            assert (
+                definitions.resolve_job_def(enqueue_hourly.name)
+                .execute_in_process(instance=instance, run_config=request.run_config)
+                .success
+            )
+    live = "SELECT queue_name, count(*) FROM jobs WHERE status = 'queued' GROUP BY 1 ORDER BY 1"
+    assert rows(stores, live) == [("analytics:daily-aggregate", 1), ("warmup:process", 1)]
+    assert rows(stores, "SELECT count(*) FROM queue_ticks") == [(4,)]
+    assert _drain(stores).completed == 3
