@@ -49,6 +49,8 @@ class HandOff:
     queue_name: str
     priority: int
     message: str
+    ready_seconds: float = 0.0
+    """How long it had been ready when it was claimed."""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,10 @@ class Sweep:
     processes_died: int = 0
     jobs_reclaimed: int = 0
     jobs_buried: int = 0
+    runs_overdue: int = 0
+    """Of these, taken from living processes."""
+    jobs_poisoned: int = 0
+    """Of these, dead letters because processes died with them."""
     hand_offs_lost: int = 0
     redis_changed: bool = False
 
@@ -52,6 +56,8 @@ class ReaperCounts:
     processes_died: int = 0
     jobs_reclaimed: int = 0
     jobs_buried: int = 0
+    runs_overdue: int = 0
+    jobs_poisoned: int = 0
     hand_offs_lost: int = 0
     redis_changes: int = 0
 
@@ -59,6 +65,8 @@ class ReaperCounts:
         self.processes_died += sweep.processes_died
         self.jobs_reclaimed += sweep.jobs_reclaimed
         self.jobs_buried += sweep.jobs_buried
+        self.runs_overdue += sweep.runs_overdue
+        self.jobs_poisoned += sweep.jobs_poisoned
         self.hand_offs_lost += sweep.hand_offs_lost
         self.redis_changes += sweep.redis_changed
 
@@ -125,6 +133,8 @@ class Reaper:
             ).fetchall()
             sweep.jobs_buried += sum(is_final for _, is_final, _ in rows)
             sweep.jobs_reclaimed += sum(not is_final for _, is_final, _ in rows)
+            sweep.runs_overdue += sum(not worker_died for _, _, worker_died in rows)
+            sweep.jobs_poisoned += sum(is_final and worker_died for _, is_final, worker_died in rows)
             if len(rows) < batch:
                 return
 

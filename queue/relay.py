@@ -39,12 +39,23 @@ class RelayCounts:
 
 
 class Relay:
-    """One relay. `step` does one turn; `run` turns until told to stop."""
+    """One relay. `step` does one turn; `run` turns until told to stop.
 
-    def __init__(self, stores: Stores, *, configuration: Configuration = DEFAULTS) -> None:
+    Args:
+        on_hand_off: is told what Redis has just taken.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        *,
+        configuration: Configuration = DEFAULTS,
+        on_hand_off: Callable[[Sequence[HandOff]], None] | None = None,
+    ) -> None:
         self.counts = RelayCounts()
         self._stores = stores
         self._configuration = configuration
+        self._on_hand_off = on_hand_off
         self._fast_lane = FastLane.open(stores)
         self._connection: Connection | None = None
         self._queue_names: list[str] = []
@@ -122,6 +133,8 @@ class Relay:
             self.counts.put_back += put_back(connection, [job.ticket for job in hand_offs])
             raise
         self.counts.handed_off += len(hand_offs)
+        if self._on_hand_off is not None:
+            self._on_hand_off(hand_offs)
 
     def _wait_for_safe_redis(self, stop: Callable[[], bool]) -> None:
         while not stop():
@@ -161,7 +174,7 @@ def claim(
         },
     ).fetchall()
     rows.sort(key=lambda row: int(row[4]))
-    return [HandOff(Ticket(row[0], row[1]), row[2], row[3], row[5]) for row in rows]
+    return [HandOff(Ticket(row[0], row[1]), row[2], row[3], row[5], row[6]) for row in rows]
 
 
 def put_back(connection: Connection, tickets: Sequence[Ticket]) -> int:

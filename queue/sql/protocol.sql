@@ -177,7 +177,8 @@ RETURNING
         'attempt_count', jobs.attempt_count,
         'max_attempts', jobs.max_attempts,
         'gen', jobs.gen
-    )::text AS message;
+    )::text AS message,
+    extract(epoch FROM now() - jobs.run_at)::double precision AS ready_seconds;
 
 -- name: put_back
 -- Hand-offs that are not in Redis (any more) become ready again; their old message, should it turn up, is stale.
