@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
@@ -17,6 +17,10 @@ import click
 from penguinmails.queue.cli_jobs import COMMANDS
 from penguinmails.stack.console import console, json_option, notes, print_json, progress
 from penguinmails.stack.errors import InputError
+
+if TYPE_CHECKING:
+    from penguinmails.queue.executors import Executor
+    from penguinmails.queue.process_metrics import ProcessTimes
 
 _metrics_port = click.option("--metrics-port", type=int, help="Serve this process's counts to Prometheus on this port.")
 
@@ -47,8 +51,9 @@ def relay(metrics_port: int | None) -> None:
     from penguinmails.queue.relay import Relay
     from penguinmails.queue.schema import migrated_stores
 
-    running = Relay(migrated_stores())
-    _serve_metrics("relay", running.counts, metrics_port)
+    times = _times("relay", metrics_port)
+    running = Relay(migrated_stores(), on_hand_off=times.handed_off if times else None)
+    _serve_metrics("relay", running.counts, times, metrics_port)
     notes.print("Relay runs; Ctrl-C stops it.")
     running.run(_until_signal())
 
@@ -61,7 +66,7 @@ def reaper(metrics_port: int | None) -> None:
     from penguinmails.queue.schema import migrated_stores
 
     running = Reaper(migrated_stores())
-    _serve_metrics("reaper", running.counts, metrics_port)
+    _serve_metrics("reaper", running.counts, _times("reaper", metrics_port), metrics_port)
     notes.print("Reaper runs; Ctrl-C stops it.")
     running.run(_until_signal())
 
@@ -87,8 +92,14 @@ def worker(
     if unknown:
         raise InputError(f"queue {unknown[0]}", "has no handler here", f"Known: {', '.join(handlers.queue_names)}.")
     limit = memory_limit_mib * 2**20 if memory_limit_mib else None
-    running = Worker(migrated_stores(), served, ChildProcesses(handlers, slots=slots, memory_limit_bytes=limit))
-    _serve_metrics("worker", running.counts, metrics_port)
+    executor: Executor = ChildProcesses(handlers, slots=slots, memory_limit_bytes=limit)
+    times = _times("worker", metrics_port)
+    if times is not None:
+        from penguinmails.queue.process_metrics import ObservedExecutor
+
+        executor = ObservedExecutor(executor, times)
+    running = Worker(migrated_stores(), served, executor)
+    _serve_metrics("worker", running.counts, times, metrics_port)
     notes.print(f"Worker with {slots} slots serves {', '.join(served)}; Ctrl-C stops it.")
     running.run(_until_signal())
     if as_json:
@@ -212,11 +223,23 @@ for command in COMMANDS:
     queue.add_command(command)
 
 
-def _serve_metrics(kind: str, counts: object, port: int | None) -> None:
-    if port is not None:
-        from penguinmails.queue.metrics import ProcessCollector, serve
+def _times(kind: str, port: int | None) -> ProcessTimes | None:
+    """Returns the histograms of this process when somebody is to see them."""
+    if port is None:
+        return None
+    from penguinmails.queue.process_metrics import ProcessTimes
 
-        serve([ProcessCollector(kind, counts)], port=port)
+    return ProcessTimes(kind)
+
+
+def _serve_metrics(kind: str, counts: object, times: ProcessTimes | None, port: int | None) -> None:
+    if port is None or times is None:
+        return
+    from penguinmails.queue.metrics import serve
+    from penguinmails.queue.process_metrics import ProcessCollector
+
+    server = serve([ProcessCollector(kind, counts, times)], port=port)
+    notes.print(f"Metrics on http://127.0.0.1:{server.server_port}/metrics")
 
 
 def _until_signal() -> Callable[[], bool]:

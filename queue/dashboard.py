@@ -1,6 +1,6 @@
 """The Grafana dashboard, made from the declared metrics and limits: `python -m penguinmails.queue.dashboard > file`.
 
-Belongs here: panels. Does not belong here: figures (metrics.py), limits (thresholds.py).
+Belongs here: panels. Does not belong here: figures (metrics.py, process_metrics.py), limits (thresholds.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from penguinmails.queue.metrics import COUNTERS, GAUGES
+from penguinmails.queue.metrics import GAUGES, TOTALS
+from penguinmails.queue.process_metrics import COUNTERS, HISTOGRAMS
 from penguinmails.queue.thresholds import THRESHOLDS
 
 _WIDTH, _HEIGHT, _COLUMNS = 8, 7, 3
@@ -25,11 +26,16 @@ _GAUGES_WITH_LIMITS = {
 
 def dashboard() -> dict[str, Any]:
     """Returns the dashboard as Grafana imports it; it asks for the Prometheus data source."""
-    panels = [_panel(gauge.name, gauge.help, _sum(gauge.name, gauge.labels)) for gauge in GAUGES]
+    panels = [_panel(gauge.name, gauge.help, _max(gauge.name, gauge.labels)) for gauge in GAUGES]
+    panels += [_panel(f"{total.name} (a second)", total.help, f"max(rate({total.name}_total[5m]))") for total in TOTALS]
     for kind, counters in COUNTERS.items():
         panels += [
-            _panel(f"{counter.name} ({kind}, a second)", counter.help, f"sum(rate({counter.name}_total[5m]))")
+            _panel(f"{counter.name} ({kind}, a second)", counter.help, _rate(counter.name, counter.labels))
             for counter in counters
+        ]
+    for kind, histograms in HISTOGRAMS.items():
+        panels += [
+            _panel(f"{each.name} ({kind}, p95)", each.help, _quantile(each.name, each.labels)) for each in histograms
         ]
     for position, panel in enumerate(panels):
         row, column = divmod(position, _COLUMNS)
@@ -45,8 +51,19 @@ def dashboard() -> dict[str, Any]:
     }
 
 
-def _sum(name: str, labels: tuple[str, ...]) -> str:
-    return f"sum by ({', '.join(labels)}) ({name})" if labels else f"max({name})"
+def _max(name: str, labels: tuple[str, ...]) -> str:
+    """Figures of the whole queue are the same from every endpoint: summed up they would count as often as it runs."""
+    return f"max by ({', '.join(labels)}) ({name})" if labels else f"max({name})"
+
+
+def _rate(name: str, labels: tuple[str, ...]) -> str:
+    by = f" by ({', '.join(labels)})" if labels else ""
+    return f"sum{by} (rate({name}_total[5m]))"
+
+
+def _quantile(name: str, labels: tuple[str, ...]) -> str:
+    by = ", ".join(("le", *labels))
+    return f"histogram_quantile(0.95, sum by ({by}) (rate({name}_bucket[5m])))"
 
 
 def _panel(name: str, description: str, expression: str) -> dict[str, Any]:

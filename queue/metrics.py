@@ -1,14 +1,14 @@
-"""What Prometheus scrapes: the whole queue from one probe, and what each process has counted itself.
+"""What Prometheus scrapes of the whole queue, from one probe.
 
-Belongs here: names and kinds of metrics, declared once (METRICS); the endpoint. Does not belong here: limits (thresholds.py).
-OpenTelemetry's messaging names stand beside, for those who translate.
+Belongs here: names and kinds of these figures, declared once (GAUGES, TOTALS); the endpoint. Does not belong here: what each
+process counts itself (process_metrics.py), limits (thresholds.py).
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from wsgiref.simple_server import WSGIServer
 
@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from penguinmails.queue.probe import QueueSnapshot, probe
+from penguinmails.queue.thresholds import THRESHOLDS, evaluate
 from penguinmails.stack.errors import ServerError
 from penguinmails.stack.stores import Stores
 
@@ -25,6 +26,9 @@ _FRESH_SECONDS = 2.0
 """A snapshot is used again for this long, however many scrape."""
 
 Sample = tuple[tuple[str, ...], float]
+OPEN_TELEMETRY_SYSTEM = "penguin_queue"
+OPEN_TELEMETRY_LABELS = ("messaging_system", "messaging_operation_name")
+"""OpenTelemetry's messaging names in the spelling its own Prometheus exporter gives them."""
 
 
 @dataclass(frozen=True)
@@ -33,24 +37,12 @@ class Gauge:
 
     Args:
         samples: label values and figure of each sample of a snapshot.
-        open_telemetry: the name OpenTelemetry's messaging conventions have for it, where there is one.
     """
 
     name: str
     help: str
     labels: tuple[str, ...]
     samples: Callable[[QueueSnapshot], Iterable[Sample]]
-    open_telemetry: str = ""
-
-
-@dataclass(frozen=True)
-class ProcessCounter:
-    """A count that a process keeps from its start: `field` of its counts."""
-
-    name: str
-    help: str
-    field: str
-    open_telemetry: str = ""
 
 
 def _jobs(snapshot: QueueSnapshot) -> Iterator[Sample]:
@@ -75,6 +67,12 @@ def _processes(snapshot: QueueSnapshot) -> Iterator[Sample]:
         yield (kind,), float(snapshot.processes_of(kind))
 
 
+def _limits(snapshot: QueueSnapshot) -> Iterator[Sample]:
+    exceeded = {each.threshold.name for each in evaluate(snapshot)}
+    for threshold in THRESHOLDS:
+        yield (threshold.name, threshold.severity.value), float(threshold.name in exceeded)
+
+
 def _redis(field: str) -> Callable[[QueueSnapshot], Iterator[Sample]]:
     return lambda s: iter([((), float(getattr(s.redis, field)))] if s.redis is not None else [])
 
@@ -89,11 +87,8 @@ GAUGES = (
         "queue_redis_depth", "Messages in Redis.", ("queue", "band"),
         lambda s: (((lane.queue_name, lane.band), float(lane.in_redis)) for lane in s.lanes if lane.in_redis is not None),
     ),
-    Gauge("job_wait_seconds", "Wait until start, last 5 minutes.", ("queue", "quantile"), _quantiles("wait")),
-    Gauge(
-        "job_duration_seconds", "Run time, last 5 minutes.", ("queue", "quantile"), _quantiles("run"),
-        "messaging.process.duration",
-    ),
+    Gauge("queue_wait_seconds", "Wait until start, last 5 minutes.", ("queue", "quantile"), _quantiles("wait")),
+    Gauge("queue_run_seconds", "Run time, last 5 minutes.", ("queue", "quantile"), _quantiles("run")),
     Gauge(
         "jobs_finished_5_minutes", "Ends of the last 5 minutes.", ("queue", "outcome"),
         lambda s: (
@@ -123,33 +118,20 @@ GAUGES = (
     Gauge("redis_memory_used_bytes", "Memory of Redis.", (), _redis("memory_bytes")),
     Gauge("redis_memory_max_bytes", "Memory limit of Redis; 0 is none.", (), _redis("memory_limit_bytes")),
     Gauge("redis_evicted_keys", "Keys evicted since Redis started: must stay 0.", (), _redis("evicted_keys")),
+    Gauge("queue_limit_exceeded", "1 for a limit that is exceeded.", ("limit", "severity"), _limits),
 )  # fmt: skip
 
-COUNTERS: Mapping[str, tuple[ProcessCounter, ...]] = {
-    "worker": (
-        ProcessCounter("jobs_started", "Jobs started.", "started", "messaging.client.consumed.messages"),
-        ProcessCounter("jobs_started_without_redis", "Of these, past Redis.", "started_without_redis"),
-        ProcessCounter("jobs_completed", "Jobs completed.", "completed"),
-        ProcessCounter("jobs_retried", "Attempts that failed and are tried again.", "retried"),
-        ProcessCounter("jobs_dead", "Jobs that became dead letters.", "dead"),
-        ProcessCounter("jobs_released", "Jobs given back.", "released"),
-        ProcessCounter("stale_messages_dropped", "Messages of another generation.", "stale"),
-        ProcessCounter("fenced_completions", "Ends that came too late.", "fenced"),
-        ProcessCounter("leases_lost", "Times this process had to begin anew.", "leases_lost"),
+TOTALS = (
+    Gauge(
+        "jobs_enqueued", "Jobs inserted, in whatever language; rolled back ones too.", (),
+        lambda s: [((), float(s.jobs_inserted))],
     ),
-    "relay": (
-        ProcessCounter("jobs_handed_off", "Jobs handed over to Redis.", "handed_off", "messaging.client.sent.messages"),
-        ProcessCounter("hand_offs_put_back", "Hand-offs Redis did not take.", "put_back"),
-        ProcessCounter("jobs_promoted", "Scheduled jobs whose time came.", "promoted"),
+    Gauge(
+        "messaging_client_sent_messages", "The same by OpenTelemetry's name.", OPEN_TELEMETRY_LABELS,
+        lambda s: [((OPEN_TELEMETRY_SYSTEM, "send"), float(s.jobs_inserted))],
     ),
-    "reaper": (
-        ProcessCounter("jobs_reclaimed", "Jobs taken back from dead processes.", "jobs_reclaimed"),
-        ProcessCounter("jobs_buried", "Of these, dead letters.", "jobs_buried"),
-        ProcessCounter("hand_offs_lost", "Hand-offs Redis had lost.", "hand_offs_lost"),
-        ProcessCounter("processes_died", "Processes declared dead.", "processes_died"),
-        ProcessCounter("redis_epoch_changes", "Times Redis was another one.", "redis_changes"),
-    ),
-}
+)  # fmt: skip
+"""What only ever rises; PostgreSQL counts it."""
 
 
 class QueueCollector(Collector):
@@ -173,6 +155,11 @@ class QueueCollector(Collector):
             for labels, value in gauge.samples(snapshot):
                 family.add_metric(labels, value)
             yield family
+        for total in TOTALS:
+            counter = CounterMetricFamily(total.name, total.help, labels=total.labels)
+            for labels, value in total.samples(snapshot):
+                counter.add_metric(labels, value)
+            yield counter
 
     def _fresh_snapshot(self) -> QueueSnapshot | None:
         with self._lock:
@@ -183,18 +170,6 @@ class QueueCollector(Collector):
                     self._snapshot = None
                 self._taken_at = time.monotonic()
             return self._snapshot
-
-
-class ProcessCollector(Collector):
-    """The counts of one process."""
-
-    def __init__(self, kind: str, counts: object) -> None:
-        self._kind = kind
-        self._counts = counts
-
-    def collect(self) -> Iterator[Metric]:
-        for counter in COUNTERS[self._kind]:
-            yield CounterMetricFamily(counter.name, counter.help, value=float(getattr(self._counts, counter.field)))
 
 
 def serve(collectors: Iterable[Collector], *, port: int, host: str = "127.0.0.1") -> WSGIServer:

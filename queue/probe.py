@@ -109,6 +109,7 @@ class QueueSnapshot:
     Args:
         redis: None when Redis is away.
         overdue_hand_offs: handed over, long past their lease, and looked for by nobody.
+        jobs_inserted: since PostgreSQL's statistics were last reset.
         paused: queues that are not active.
     """
 
@@ -122,6 +123,7 @@ class QueueSnapshot:
     reconciler_silent_seconds: float
     oldest_transaction_seconds: float
     dead_rows: int
+    jobs_inserted: int
     redis: FastLaneState | None
 
     @property

@@ -70,7 +70,8 @@ SELECT
         ),
         0
     )::double precision AS oldest_transaction_seconds,
-    coalesce((SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = 'jobs'::regclass), 0) AS dead_rows;
+    coalesce((SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = 'jobs'::regclass), 0) AS dead_rows,
+    coalesce((SELECT n_tup_ins FROM pg_stat_user_tables WHERE relid = 'jobs'::regclass), 0) AS jobs_inserted;
 
 -- name: processes
 -- The living processes.

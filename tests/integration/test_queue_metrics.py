@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import urllib.request
 from pathlib import Path
 
@@ -10,15 +11,19 @@ import orjson
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
-from queue_support import FIXTURES, QUEUE, SHORT, handlers_of, nothing
+from queue_support import FIXTURES, QUEUE, SHORT, STEADY, Note, handlers_of, nothing
 
 from penguinmails.queue import dashboard, limits_page
 from penguinmails.queue.drain import drain
-from penguinmails.queue.metrics import COUNTERS, GAUGES, ProcessCollector, QueueCollector, serve
+from penguinmails.queue.executors import InlineExecutor
+from penguinmails.queue.handlers import JobContext
+from penguinmails.queue.metrics import GAUGES, TOTALS, QueueCollector, serve
+from penguinmails.queue.process_metrics import COUNTERS, HISTOGRAMS, ObservedExecutor, ProcessCollector, ProcessTimes
 from penguinmails.queue.producer import NewJob, enqueue_many
 from penguinmails.queue.reaper import ReaperCounts
-from penguinmails.queue.relay import RelayCounts
-from penguinmails.queue.worker import WorkerCounts
+from penguinmails.queue.relay import Relay
+from penguinmails.queue.thresholds import THRESHOLDS
+from penguinmails.queue.worker import Worker
 from penguinmails.stack.stores import Stores
 
 redis_server, stores, connection = FIXTURES
@@ -56,14 +61,73 @@ def test_stores_that_are_away_are_said_to_be(stores: Stores) -> None:
     assert _scrape(QueueCollector(away)) == {("queue_up", frozenset()): 0}
 
 
-def test_each_process_serves_its_counts() -> None:
-    kinds = {"worker": WorkerCounts(completed=3), "relay": RelayCounts(handed_off=4), "reaper": ReaperCounts()}
-    seen = {kind: _scrape(ProcessCollector(kind, counts)) for kind, counts in kinds.items()}
-    assert seen["worker"]["jobs_completed_total", frozenset()] == 3
-    assert seen["relay"]["jobs_handed_off_total", frozenset()] == 4
-    assert {kind: len(samples) for kind, samples in seen.items()} == {
-        kind: len(each) for kind, each in COUNTERS.items()
+def test_each_process_serves_its_counts_and_times(stores: Stores, connection: psycopg.Connection) -> None:
+    def fail_on_request(payload: Note, _: JobContext) -> None:
+        if payload.note == "fail":
+            raise RuntimeError
+
+    enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(5)))
+    enqueue_many(connection, [NewJob(QUEUE, {"note": "fail"})])
+    times = {kind: ProcessTimes(kind) for kind in COUNTERS}
+    relay = Relay(stores, configuration=STEADY, on_hand_off=times["relay"].handed_off)
+    assert relay.step() == 6
+    executor = ObservedExecutor(InlineExecutor(handlers_of(fail_on_request)), times["worker"])
+    worker = Worker(stores, [QUEUE], executor, configuration=STEADY)
+    while worker.counts.completed + worker.counts.retried < 6:
+        worker.step()
+    worker.close()
+    relay.close()
+    reaper = ReaperCounts(jobs_reclaimed=4, jobs_buried=3, runs_overdue=2, jobs_poisoned=1, hand_offs_lost=5)
+    counts = {"relay": relay.counts, "worker": worker.counts, "reaper": reaper}
+    seen = {kind: _scrape(ProcessCollector(kind, counts[kind], times[kind])) for kind in COUNTERS}
+    assert seen["worker"]["jobs_completed_total", frozenset()] == 5
+    assert seen["worker"]["jobs_failed_total", frozenset()] == seen["worker"]["jobs_retried_total", frozenset()] == 1
+    assert seen["relay"]["jobs_handed_off_total", frozenset()] == 6
+    assert seen["relay"]["job_handoff_seconds_count", frozenset({("queue", QUEUE)})] == 6
+    assert seen["worker"]["job_wait_seconds_count", frozenset({("queue", QUEUE)})] == 6
+    succeeded = frozenset({("queue", QUEUE), ("outcome", "succeeded")})
+    assert seen["worker"]["job_duration_seconds_count", succeeded] == 5
+    of_queue = {("messaging_system", "penguin_queue"), ("messaging_destination_name", QUEUE)}
+    failed = frozenset({*of_queue, ("messaging_operation_name", "process"), ("error_type", "failed")})
+    assert seen["worker"]["messaging_process_duration_seconds_count", failed] == 1
+    reasons = {"worker_dead": 4, "deadline": 2, "poison": 1, "handoff_lost": 5}
+    assert reasons == {
+        reason: seen["reaper"]["jobs_reclaimed_total", frozenset({("reason", reason)})] for reason in reasons
     }
+
+
+def test_jobs_are_counted_wherever_they_come_from(stores: Stores, connection: psycopg.Connection) -> None:
+    connection.execute("INSERT INTO jobs (queue_name) SELECT %s FROM generate_series(1, 3)", [QUEUE])
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    connection.execute("SELECT 1")
+    seen = _scrape(QueueCollector(stores))
+    assert seen["jobs_enqueued_total", frozenset()] == 3
+    sent = frozenset({("messaging_system", "penguin_queue"), ("messaging_operation_name", "send")})
+    assert seen["messaging_client_sent_messages_total", sent] == 3
+    limits = {dict(labels)["limit"]: value for (name, labels), value in seen.items() if name == "queue_limit_exceeded"}
+    assert set(limits) == {threshold.name for threshold in THRESHOLDS}
+    assert limits["no_worker"] == 1
+    assert limits["waiting_jobs_red"] == 0
+
+
+def test_every_name_of_the_product_is_served_and_the_dashboard_knows_no_other() -> None:
+    total = {f"{each.name}_total" for each in [*TOTALS, *(counter for kind in COUNTERS.values() for counter in kind)]}
+    buckets = {f"{each.name}_bucket" for kind in HISTOGRAMS.values() for each in kind}
+    served = total | buckets | {gauge.name for gauge in GAUGES}
+    of_the_product = {"queue_jobs", "queue_latency_seconds", "worker_slots", "worker_busy_slots"}
+    of_the_product |= {
+        f"jobs_{end}_total" for end in ("enqueued", "completed", "failed", "retried", "dead", "reclaimed")
+    }
+    of_the_product |= {f"job_{time}_seconds_bucket" for time in ("wait", "handoff", "duration")}
+    of_the_product |= {"stale_messages_dropped_total", "fenced_completions_total"}
+    assert of_the_product <= served
+    expressions = [panel["targets"][0]["expr"] for panel in dashboard.dashboard()["panels"]]
+    shown = {
+        name
+        for each in expressions
+        for name in re.findall(r"(?<=[(\s])([a-z0-9_]+)(?=[\[)])", re.sub(r"by \([^)]*\)", "", each))
+    }
+    assert shown == served
 
 
 def test_the_dashboard_file_is_what_the_metrics_say() -> None:
