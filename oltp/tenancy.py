@@ -80,7 +80,11 @@ class MyTenant:
 
 @contextmanager
 def open_pool(
-    stores: Stores, *, max_connections: int = PRIMARY_POOL_CONNECTIONS, min_connections: int = 0
+    stores: Stores,
+    *,
+    max_connections: int = PRIMARY_POOL_CONNECTIONS,
+    min_connections: int = 0,
+    behind_transaction_pooler: bool = False,
 ) -> Iterator[Pool]:
     """Opens a pool of the application's login and closes it at the end.
 
@@ -88,13 +92,15 @@ def open_pool(
         stores: where the OLTP database is.
         max_connections: ceiling; see PRIMARY_POOL_CONNECTIONS and READ_POOL_CONNECTIONS.
         min_connections: how many stay open when nobody works.
+        behind_transaction_pooler: the URL leads to a pooler that gives each transaction another connection of the server:
+            nothing is prepared then, because the next transaction would not find it.
     """
     pool: Pool = ConnectionPool(
         stores.oltp_app_url.get_secret_value(),
         min_size=min_connections,
         max_size=max_connections,
         timeout=CHECKOUT_SECONDS,
-        kwargs={"autocommit": True},
+        kwargs={"autocommit": True} | ({"prepare_threshold": None} if behind_transaction_pooler else {}),
         reset=_forget_everything,
         name="penguinmails-oltp",
         open=False,

@@ -1,0 +1,192 @@
+"""The tenancy API behind a real transaction pooler: no context reaches the next transaction, and 1,000 sessions at 1,000/s.
+
+    python bench/oltp/transaction_pooler.py [--sessions 1000] [--rate 1000] [--seconds 20]
+
+Needs pgbouncer on the PATH (Debian: apt-get install pgbouncer) and a seeded database (penguinmails oltp seed). Starts a
+pgbouncer of its own in front of the OLTP database, in transaction mode with 20 connections of the server, and stops it.
+First sessions are killed in the middle of a transaction and every connection is asked whose it believes to be; then
+each of the sessions, with its own connection to the pooler, does the documented mix (pooled_load.py) in an open loop. Prints
+one JSON document; exit code 1 when a context leaked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from pooled_load import SAMPLES, TENANTS, one_transaction, run_all
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+from pydantic import SecretStr
+
+from penguinmails.oltp.connections import Role, connect
+from penguinmails.oltp.tenancy import open_pool, tenant_session
+from penguinmails.stack.stores import Stores, resolve
+
+SERVER_CONNECTIONS = 20
+KILLED = 40
+LOOKS = 400
+CONTEXT = "SELECT coalesce(current_setting('app.current_tenant_id', true), ''), current_user::text"
+OWN_ONLY = "SELECT count(*) FILTER (WHERE tenant_id <> %(tenant_id)s), count(*) FROM leads"
+HALF_A_SESSION = """
+import sys, time, uuid
+import psycopg
+from penguinmails.oltp.tenancy import tenant_session
+connection = psycopg.connect(sys.argv[1], autocommit=True, prepare_threshold=None)
+with tenant_session(connection, uuid.UUID(sys.argv[2])) as session:
+    session.execute("UPDATE leads SET name = 'half done'").rowcount
+    print("in the middle", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextlib.contextmanager
+def pooler(stores: Stores) -> Iterator[Stores]:
+    """Starts pgbouncer in front of the OLTP database; yields stores whose application goes through it."""
+    program = shutil.which("pgbouncer") or sys.exit("pgbouncer is not on the PATH: apt-get install pgbouncer")
+    server = conninfo_to_dict(stores.oltp_app_url.get_secret_value())
+    folder = Path(tempfile.mkdtemp(prefix="penguinmails-pooler-"))
+    folder.chmod(0o755)
+    (folder / "users").write_text(f'"{server["user"]}" "{server["password"]}"\n')
+    (folder / "pgbouncer.ini").write_text(
+        f"[databases]\n{server['dbname']} = host={server['host']} port={server.get('port', 5432)}\n"
+        f"[pgbouncer]\nlisten_addr =\nunix_socket_dir = {folder}\nlisten_port = 6432\npool_mode = transaction\n"
+        f"default_pool_size = {SERVER_CONNECTIONS}\nmax_client_conn = 5000\nauth_type = scram-sha-256\n"
+        f"auth_file = {folder / 'users'}\nignore_startup_parameters = extra_float_digits\n"
+    )
+    user = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+    if user:
+        for path in (folder, folder / "users", folder / "pgbouncer.ini"):
+            shutil.chown(path, "nobody")
+    (folder / "users").chmod(0o600)
+    process = subprocess.Popen([program, "-q", folder / "pgbouncer.ini"], cwd="/", **user)  # type: ignore[call-overload]
+    url = f"postgresql://{server['user']}:{server['password']}@/{server['dbname']}?host={folder}&port=6432"
+    try:
+        while not (folder / ".s.PGSQL.6432").exists():
+            assert process.poll() is None, "pgbouncer did not start"
+            time.sleep(0.05)
+        yield dataclasses.replace(stores, oltp_app_url=SecretStr(url))
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(folder)
+
+
+def leaks(stores: Stores, samples: list[dict[str, Any]]) -> dict[str, int]:
+    """Kills sessions half-way beside others that go on; counts what is not theirs."""
+    url = stores.oltp_app_url.get_secret_value()
+    foreign = seen = contexts = 0
+    with open_pool(stores, max_connections=8, min_connections=8, behind_transaction_pooler=True) as pool:
+        for number in range(KILLED):
+            values = samples[number % len(samples)]
+            half = subprocess.Popen(
+                [sys.executable, "-c", HALF_A_SESSION, url, str(values["tenant_id"])], stdout=subprocess.PIPE, text=True
+            )
+            assert half.stdout is not None
+            assert half.stdout.readline() == "in the middle\n"
+            half.kill()
+            half.wait()
+            for _ in range(LOOKS // KILLED):
+                other = random.choice(samples)
+                with psycopg.connect(url, autocommit=True, prepare_threshold=None) as bare:
+                    row = bare.execute(CONTEXT).fetchone()
+                    contexts += row is None or row[0] != "" or row[1] == "pm_app"
+                with tenant_session(pool, other["tenant_id"]) as session:
+                    row = session.execute(OWN_ONLY, other).fetchone()
+                    foreign, seen = foreign + row[0], seen + row[1]  # type: ignore[index]
+    with connect(stores.oltp_url, Role.LOADER) as connection:
+        half_done = connection.execute("SELECT count(*) FROM leads WHERE name = 'half done'").fetchone()
+    return {
+        "sessions_killed_half_way": KILLED,
+        "connections_with_somebodys_context": contexts,
+        "foreign_rows_seen": foreign,
+        "own_rows_seen": seen,
+        "half_done_rows": int(half_done[0]) if half_done else -1,
+    }
+
+
+def work(
+    stores: Stores, arguments: argparse.Namespace, samples: list[dict[str, Any]], number: int, answer: Any
+) -> None:
+    """One process: its share of sessions, each a thread with a connection of its own."""
+    gap = arguments.sessions / arguments.rate
+    found: list[tuple[float, float]] = []
+    url = stores.oltp_app_url.get_secret_value()
+    with contextlib.ExitStack() as opened:  # one after another: the pooler's queue of new connections is short
+        connections = [
+            opened.enter_context(psycopg.connect(url, autocommit=True, prepare_threshold=None))
+            for _ in range(arguments.sessions // arguments.processes)
+        ]
+        started = time.perf_counter() + 1
+
+        def serve(place: int) -> None:
+            dice = random.Random(f"{number} {place}")
+            at = started + gap * place / len(connections)
+            while at < started + arguments.seconds:
+                time.sleep(max(at - time.perf_counter(), 0))
+                values = dice.choice(samples)
+                with tenant_session(connections[place], values["tenant_id"]) as session:
+                    one_transaction(dice, session, values)
+                found.append((at - started, time.perf_counter() - at))
+                at += gap
+
+        run_all([threading.Thread(target=serve, args=[place]) for place in range(len(connections))])
+    answer.put(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sessions", type=int, default=1000)
+    parser.add_argument("--rate", type=float, default=1000, help="transactions a second, over all sessions")
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--warm-up-seconds", type=float, default=5)
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    stores = resolve()
+    with connect(stores.oltp_url, Role.LOADER) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        samples = cursor.execute(SAMPLES, {"tenants": TENANTS}).fetchall()
+    answers: Any = multiprocessing.Queue()
+    with pooler(stores) as through:
+        isolation = leaks(through, samples)
+        processes = [
+            multiprocessing.Process(target=work, args=(through, arguments, samples, number, answers))
+            for number in range(arguments.processes)
+        ]
+        for process in processes:
+            process.start()
+        timed = [each for _ in processes for each in answers.get()]
+        for process in processes:
+            process.join()
+    latencies = sorted(latency for at, latency in timed if at >= arguments.warm_up_seconds)
+    report = isolation | {
+        "tenants": len(samples),
+        "sessions": arguments.sessions,
+        "server_connections": SERVER_CONNECTIONS,
+        "achieved_per_second": round(len(timed) / arguments.seconds, 1),
+        **{
+            f"p{share}_milliseconds": round(latencies[int(len(latencies) * share / 100)] * 1000, 2)
+            for share in (50, 95, 99)
+        },
+        "aim": {"p95_milliseconds": 10, "p99_milliseconds": 50, "offered_per_second": 1000},
+    }
+    print(json.dumps(report, indent=1))
+    sys.exit(1 if report["connections_with_somebodys_context"] or report["foreign_rows_seen"] else 0)
+
+
+if __name__ == "__main__":
+    main()
