@@ -34,6 +34,7 @@ from penguinmails.olap.sources import (
 from penguinmails.stack.sql import Queries
 
 _APPLY = Queries(SQL / "build" / "apply.sql")
+_PUBLISH = Queries(SQL / "build" / "publish.sql")
 _RECOMPUTE = Queries(SQL / "build" / "recompute.sql")
 _FOLLOWED = tuple(source for source in SOURCES if source.mode is ReadMode.CHANGES)
 _REFERENCES = {"lead_id": LEADS, "campaign_id": CAMPAIGNS, "campaign_sequence_step_id": CAMPAIGN_SEQUENCE_STEPS}
@@ -118,6 +119,7 @@ def _remove_tenants(cursor: duckdb.DuckDBPyConnection, manifest: Manifest) -> No
     if TENANTS.table in manifest.sources and _count(cursor, "removed_tenants"):
         for table in _OF_A_TENANT:
             cursor.execute(_APPLY["remove_tenants"].format(table=table))
+        cursor.execute(_PUBLISH["forget_published_file"])
 
 
 def _clear_references(cursor: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
@@ -166,16 +168,18 @@ def _apply_difference(cursor: duckdb.DuckDBPyConnection, fact: Mart) -> None:
         "table": fact.name,
         "columns": ", ".join(fact.column_names),
         "key": ", ".join(fact.key),
-        "same_key": " AND ".join(f"fact.{name} IS NOT DISTINCT FROM difference.{name}" for name in fact.key),
+        "columns_of_fact": ", ".join(f"fact.{name}" for name in fact.column_names),
+        "same_key": fact.same_key("fact", "difference"),
         "sums": ", ".join(f"CAST(SUM({name}) AS BIGINT) AS {name}" for name in fact.measures),
         "anything": " OR ".join(f"SUM({name}) <> 0" for name in fact.measures),
     }
     cursor.execute(_APPLY["fact_difference"].format(select=fact_select(fact.name)))
-    for step in ("fact_merged", "fact_delete", "fact_insert"):
+    for step in ("fact_concerned", "fact_merged", "fact_delete", "fact_insert", "fact_unpublished"):
         cursor.execute(_APPLY[step].format(**names))
 
 
 def _recompute(cursor: duckdb.DuckDBPyConnection) -> None:
+    cursor.execute(_PUBLISH["forget_published_file"])
     for table in ("message_facts", "quarantined_events", *(fact.name for fact in FACTS)):
         cursor.execute(_RECOMPUTE["empty"].format(table=table))
     cursor.execute(_RECOMPUTE["events_in_scope"])

@@ -170,6 +170,8 @@ def _declared_tables() -> Iterator[tuple[str, str]]:
     for fact in FACTS:
         columns = (f"{column.name} {column.type}{_not_null(not column.nullable)}" for column in fact.columns)
         yield fact.name, ", ".join(columns)
+        keys = (f"{column.name} {column.type}" for column in fact.columns if column.name in fact.key)
+        yield f"unpublished_{fact.name}", ", ".join(keys)
 
 
 def _not_null(required: bool) -> str:

@@ -28,6 +28,26 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
+class Following:
+    """How a mart that is too big to be made anew each time follows a fact.
+
+    Its SELECT reads `<fact>_in_scope`. Rows whose key was touched in the fact are made anew; in all others only `updated`
+    and the columns that come from `states` can change.
+
+    Args:
+        fact: whose key holds the mart's key.
+        states: relation that holds those columns.
+        state_key: columns of the mart that identify a row of `states`.
+        state_columns: the columns.
+    """
+
+    fact: str
+    states: str
+    state_key: tuple[str, ...]
+    state_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Mart:
     """One published table or view.
 
@@ -40,6 +60,7 @@ class Mart:
         columns: all of them, in order.
         depends_on: facts, marts and source tables it is made from.
         select: its SELECT where that is made from declarations; otherwise it is in a file of its own.
+        following: how it follows a fact; None when it is made anew with each publication.
     """
 
     name: str
@@ -50,6 +71,7 @@ class Mart:
     columns: tuple[Column, ...]
     depends_on: tuple[str, ...]
     select: str = ""
+    following: Following | None = None
 
     @property
     def sql(self) -> str:
@@ -69,3 +91,10 @@ class Mart:
     def measures(self) -> tuple[str, ...]:
         """The columns that are not part of the key."""
         return tuple(name for name in self.column_names if name not in self.key)
+
+    def same_key(self, one: str, other: str) -> str:
+        """Returns the SQL condition that rows of two relations have the same key."""
+        nullable = {column.name for column in self.columns if column.nullable}
+        return " AND ".join(
+            f"{one}.{name} {'IS NOT DISTINCT FROM' if name in nullable else '='} {other}.{name}" for name in self.key
+        )

@@ -82,6 +82,6 @@ def _round(stores: Stores, published_at: datetime | None, clock: Callable[[], da
     rolled_up = roll_up(stores, clock=clock)
     quiet = published_at is not None and (clock() - published_at).total_seconds() < QUIET_PUBLISH_SECONDS
     # Dimensions change without a row being news: a batch is reason enough.
-    published = None if quiet and rolled_up.batches == 0 else publish(stores, clock=clock)
+    published = None if quiet and rolled_up.batches == 0 else publish(stores, clock=clock, whole=False)
     complete_at = rolled_up.as_of
     return Round(rolled_up.rows_changed, published, (clock() - complete_at).total_seconds())

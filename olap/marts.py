@@ -17,7 +17,7 @@ from penguinmails.olap.selects import read_select
 
 MARTS: tuple[Mart, ...] = (*FACTS, *DAILY, *ANALYTICS, *BUSINESS, *RATES)
 
-RELATIONS = ("billing_periods", "mailbox_health")
+RELATIONS = ("billing_periods", "mailbox_health", "lead_states", "lead_daily_in_scope")
 """What several marts are made from and nobody is given; in sql/relations/."""
 
 

@@ -6,7 +6,7 @@ Belongs here: those declarations. Does not belong here: billing, cost and audit 
 from __future__ import annotations
 
 from penguinmails.olap.columns import Column
-from penguinmails.olap.declarations import Kind, Mart
+from penguinmails.olap.declarations import Following, Kind, Mart
 from penguinmails.olap.facts import TENANT
 from penguinmails.olap.measures import MEASURE_COLUMNS
 from penguinmails.olap.selects import with_measures
@@ -153,6 +153,12 @@ LEAD_ANALYTICS = Mart(
         UPDATED,
     ),
     depends_on=("lead_daily", "leads", "subscriptions", "payments"),
+    following=Following(
+        fact="lead_daily",
+        states="lead_states",
+        state_key=("tenant_id", "lead_id"),
+        state_columns=("status", "billing_id"),
+    ),
 )
 
 WARMUP_ANALYTICS = Mart(

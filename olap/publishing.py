@@ -3,26 +3,26 @@
 Order: reconcile, write a file under an unfinished name, check it, bring it to disk, give it its name, move the link.
 Whatever fails or is killed before the last step leaves readers what they had.
 
-Belongs here: making the file and the kept snapshots. Does not belong here: what is in the marts (marts.py, sql/).
+Belongs here: that order, and the kept snapshots. Does not belong here: writing the file (mart_file.py).
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 
-import duckdb
-
 from penguinmails.olap.build import SQL, Build, open_build
-from penguinmails.olap.columns import Column
-from penguinmails.olap.declarations import Kind, Mart
-from penguinmails.olap.errors import NothingPublished, ReconciliationFailed
+from penguinmails.olap.errors import NothingPublished
+from penguinmails.olap.facts import FACTS
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
+from penguinmails.olap.mart_file import STORAGE_VERSION, write_changes, write_whole
 from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
-from penguinmails.olap.metrics import METRICS, Metric
+from penguinmails.olap.metrics import METRICS
 from penguinmails.olap.reading import published_path
 from penguinmails.olap.reconcile import reconcile_build, require_agreement
 from penguinmails.stack.clock import utc_now
@@ -31,8 +31,8 @@ from penguinmails.stack.stores import Stores
 
 KEPT_SNAPSHOTS = 10
 """Published files kept to go back to, the newest included."""
-STORAGE_VERSION = "v1.0.0"
-"""DuckDB 2.0 writes files that nothing older opens; this version every DuckDB since 1.0 and the tools built on it open."""
+INCREMENTS = 500
+"""Files built upon a whole one before the next whole one: changed rows stand at the end, out of the order of their keys."""
 _PUBLISH = Queries(SQL / "build" / "publish.sql")
 
 
@@ -47,6 +47,7 @@ class PublishReport:
         rows: rows in all of them.
         size_bytes: of the file.
         days_reconciled: days compared with the operational database before.
+        whole: written whole, not built upon the last file.
         as_of: everything committed before this time is in it.
         seconds: how long it took.
     """
@@ -57,6 +58,7 @@ class PublishReport:
     rows: int
     size_bytes: int
     days_reconciled: int
+    whole: bool
     as_of: datetime
     seconds: float
 
@@ -67,8 +69,14 @@ def publish(
     clock: Callable[[], datetime] = utc_now,
     wait_seconds: float = WAIT_SECONDS,
     kept_snapshots: int = KEPT_SNAPSHOTS,
+    whole: bool = True,
 ) -> PublishReport:
     """Publishes the marts as the last roll-up left them.
+
+    Args:
+        kept_snapshots: published files kept to go back to.
+        whole: write the file whole. Otherwise what changed is put into a copy of the last one where that can be: the same
+            rows in a tenth of the time, not all of them in the order of their keys.
 
     Raises:
         NothingPublished: nothing was rolled up yet.
@@ -87,12 +95,16 @@ def publish(
         number = _next_number(folder)
         path = snapshot_path(folder, number)
         unfinished = path.with_suffix(".unfinished")
-        rows = write_marts(build, unfinished, number=number, published_at=clock())
+        base, increments = (None, 0) if whole else _base(build, folder)
+        if base is None:
+            rows = write_whole(build, unfinished, number=number, published_at=clock())
+        else:
+            rows = write_changes(build, unfinished, base, number=number, published_at=clock())
         size_bytes = unfinished.stat().st_size
         _to_disk(unfinished)
         unfinished.rename(path)
         point_to(folder, path)
-        build.connection.execute(_PUBLISH["forget_touched_days"])
+        _remember(build, number, increments)
         _clear_away(folder, kept_snapshots)
         return PublishReport(
             number=number,
@@ -101,6 +113,7 @@ def publish(
             rows=rows,
             size_bytes=size_bytes,
             days_reconciled=len(days),
+            whole=base is None,
             as_of=position.mark.as_of,
             seconds=(clock() - started_at).total_seconds(),
         )
@@ -116,87 +129,34 @@ def snapshot_path(folder: Path, number: int) -> Path:
     return folder / "snapshots" / f"marts-{number:08d}.duckdb"
 
 
-def write_marts(build: Build, path: Path, *, number: int, published_at: datetime) -> int:
-    """Writes and checks the file that readers get; returns the number of rows in it.
+def _base(build: Build, folder: Path) -> tuple[Path | None, int]:
+    """Returns the file that the next can be built upon, if there is one, and how many were built so by then."""
+    row = build.connection.execute(_PUBLISH["published_file"], {"declarations": _declarations()}).fetchone()
+    if row is None or row[1] >= INCREMENTS:
+        return None, 0
+    path = snapshot_path(folder, row[0])
+    return (path, row[1] + 1) if path.exists() else (None, 0)
 
-    Raises:
-        ReconciliationFailed: a mart breaks its declaration.
-    """
-    path.parent.mkdir(exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.with_suffix(".unfinished.wal").unlink(missing_ok=True)
+
+def _remember(build: Build, number: int, increments: int) -> None:
+    """What changes from here on is counted from this publication. Killed before, the next builds upon the one before it."""
     with build.connection.cursor() as cursor:
-        cursor.execute(_PUBLISH["attach"].format(path=_literal(str(path)), storage_version=_literal(STORAGE_VERSION)))
-        try:
-            cursor.execute("BEGIN")
-            cursor.execute(_PUBLISH["meta_table"])
-            moment = published_at.astimezone(UTC).replace(tzinfo=None)
-            cursor.execute(_PUBLISH["fill_meta"], {"number": number, "published_at": moment})
-            cursor.execute(_PUBLISH["mart_table"])
-            for name in RELATIONS:
-                cursor.execute(_PUBLISH["mart"].format(name=name, select=relation_sql(name)))
-            rows = sum(_write_mart(cursor, mart) for mart in MARTS)
-            cursor.execute(_PUBLISH["quarantine_table"])
-            cursor.execute(_PUBLISH["fill_quarantine"])
-            cursor.execute(_PUBLISH["metric_table"])
-            cursor.executemany(_PUBLISH["fill_metrics"], [_described_metric(metric) for metric in METRICS])
-            cursor.execute(_PUBLISH["freshness_view"])
-            cursor.execute("COMMIT")
-        except BaseException:
-            cursor.execute("ROLLBACK")
-            raise
-        finally:
-            cursor.execute(_PUBLISH["detach"])
-    return rows
+        cursor.execute("BEGIN")
+        cursor.execute(_PUBLISH["forget_touched_days"])
+        for fact in FACTS:
+            cursor.execute(_PUBLISH["forget_unpublished"].format(name=fact.name))
+        cursor.execute(_PUBLISH["forget_published_file"])
+        state = {"number": number, "increments": increments, "declarations": _declarations()}
+        cursor.execute(_PUBLISH["remember_published_file"], state)
+        cursor.execute("COMMIT")
 
 
-def _write_mart(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> int:
-    if mart.kind is not Kind.FACT:
-        cursor.execute(_PUBLISH["mart"].format(name=mart.name, select=mart.sql))
-    if mart.kind is Kind.VIEW:
-        cursor.execute(_PUBLISH["create_view"].format(name=mart.name, select=mart.sql))
-    else:
-        _write_table(cursor, mart)
-    object_type = "VIEW" if mart.kind is Kind.VIEW else "TABLE"
-    cursor.execute(_PUBLISH["comment"].format(type=object_type, name=mart.name, comment=_literal(_described(mart))))
-    for column in mart.columns:
-        comment = _literal(column.comment)
-        cursor.execute(_PUBLISH["comment_on_column"].format(name=mart.name, column=column.name, comment=comment))
-    described = {"mart": mart.name, "grain": mart.grain, "description": mart.description}
-    cursor.execute(_PUBLISH["fill_mart"].format(name=mart.name), described)
-    return 0 if mart.kind is Kind.VIEW else _one(cursor, _PUBLISH["count"].format(name=mart.name))
-
-
-def _write_table(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> None:
-    key = ", ".join(mart.key)
-    columns = ", ".join(f"{column.name} {column.type}{_not_null(column)}" for column in mart.columns)
-    cursor.execute(_PUBLISH["create_table"].format(name=mart.name, columns=columns))
-    try:
-        names = ", ".join(mart.column_names)
-        cursor.execute(_PUBLISH["fill"].format(name=mart.name, names=names, key=key))
-    except duckdb.ConstraintException as error:
-        raise _broken(mart, "has an empty value in a column that must have one") from error
-    duplicates = _one(cursor, _PUBLISH["duplicate_keys"].format(name=mart.name, key=key))
-    if duplicates:
-        raise _broken(mart, f"has {duplicates} keys more than once")
-
-
-def _described_metric(metric: Metric) -> list[str]:
-    return [metric.name, metric.formula, metric.numerator, metric.denominator, metric.unit, metric.description]
-
-
-def _described(mart: Mart) -> str:
-    return f"{mart.description} One row: {mart.grain}."
-
-
-def _not_null(column: Column) -> str:
-    return "" if column.nullable else " NOT NULL"
-
-
-def _broken(mart: Mart, problem: str) -> ReconciliationFailed:
-    return ReconciliationFailed(
-        f"mart {mart.name}", problem, "Nothing was published. Run 'penguinmails marts rebuild'; if it stays, report it."
-    )
+@cache
+def _declarations() -> str:
+    """Returns a fingerprint of everything that a file is made by: a file of another release is not built upon."""
+    texts = [repr(mart) + mart.sql for mart in MARTS]
+    texts += [*map(relation_sql, RELATIONS), *map(repr, METRICS), STORAGE_VERSION]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
 def _next_number(folder: Path) -> int:
@@ -227,12 +187,3 @@ def _clear_away(folder: Path, kept: int) -> None:
         path.unlink()
     for path in (folder / "snapshots").glob("*.unfinished*"):
         path.unlink()
-
-
-def _one(cursor: duckdb.DuckDBPyConnection, statement: str) -> int:
-    row = cursor.execute(statement).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

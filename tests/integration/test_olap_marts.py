@@ -193,7 +193,7 @@ def test_a_mart_that_breaks_its_declaration_is_not_published(
 ) -> None:
     import dataclasses
 
-    import penguinmails.olap.publishing as module
+    import penguinmails.olap.mart_file as module
 
     world.message("a")
     world.message("b", campaign="c2")

@@ -347,3 +347,52 @@ def test_every_mart_and_column_is_described_in_the_published_file(stores: Stores
         assert tables[mart.name]
         for column in mart.columns:
             assert described[mart.name, column.name] == column.comment
+
+
+def test_a_file_built_upon_the_last_one_has_the_same_rows(stores: Stores, world: World) -> None:
+    world.message("a")
+    world.event("a", "sent")
+    roll_up(stores)
+    assert publish(stores, whole=False).whole  # there is nothing to build upon yet
+    world.event("a", "opened", 30)
+    world.message("b", lead="l2", mailbox="m2")
+    world.event("b", "sent", 1)
+    roll_up(stores)
+    assert not publish(stores, whole=False).whole
+    assert_exact(stores, world)
+    world.execute("UPDATE leads SET status = 'unsubscribed' WHERE id = %s", [named("t1.l1")])
+    world.execute("DELETE FROM leads WHERE id = %s", [named("t1.l2")])
+    roll_up(stores)
+    assert not publish(stores, whole=False).whole
+    assert_exact(stores, world)
+
+
+def test_a_publication_killed_before_it_is_remembered_is_built_upon_the_one_before(
+    stores: Stores, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.message("a")
+    world.event("a", "sent")
+    brought_up_to_date(stores)
+    world.event("a", "opened", 1)
+    roll_up(stores)
+    with monkeypatch.context() as patched:
+        patched.setattr("penguinmails.olap.publishing._remember", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            publish(stores, whole=False)
+    world.event("a", "clicked", 2)
+    roll_up(stores)
+    report = publish(stores, whole=False)
+    assert (report.number, report.whole) == (3, False)
+    assert_exact(stores, world)
+
+
+def test_after_a_rebuild_and_without_its_base_a_file_is_written_whole(stores: Stores, world: World) -> None:
+    world.message("a")
+    world.event("a", "sent")
+    brought_up_to_date(stores)
+    rebuild(stores)
+    assert publish(stores, whole=False).whole
+    newest_snapshot(stores.marts_folder).unlink()
+    roll_up(stores)
+    assert publish(stores, whole=False).whole
+    assert_exact(stores, world)

@@ -158,26 +158,35 @@ CREATE OR REPLACE TEMP TABLE first_touches AS {select};
 -- name: fact_difference
 CREATE OR REPLACE TEMP TABLE difference AS {select};
 
+-- name: fact_concerned
+-- The rows that the difference concerns, as they are, and which they are.
+CREATE OR REPLACE TEMP TABLE concerned AS
+SELECT fact.rowid AS row_number, {columns_of_fact}
+FROM {table} AS fact
+JOIN difference
+    ON {same_key};
+
 -- name: fact_merged
--- The rows that the difference concerns, as they are to be; a row in which nothing is left to count goes.
+-- The same as they are to be; a row in which nothing is left to count goes.
 CREATE OR REPLACE TEMP TABLE merged AS
-WITH concerned AS (
-    SELECT {columns}
-    FROM {table} AS fact
-    WHERE EXISTS (SELECT 1 FROM difference WHERE {same_key})
+WITH summands AS (
+    SELECT {columns} FROM concerned
     UNION ALL
     SELECT {columns} FROM difference
 )
 SELECT {key}, {sums}
-FROM concerned
+FROM summands
 GROUP BY {key}
 HAVING {anything};
 
 -- name: fact_delete
-DELETE FROM {table} AS fact USING difference WHERE {same_key};
+DELETE FROM {table} WHERE rowid IN (SELECT row_number FROM concerned);
 
 -- name: fact_insert
 INSERT INTO {table} SELECT {columns} FROM merged;
+
+-- name: fact_unpublished
+INSERT INTO unpublished_{table} SELECT {key} FROM difference;
 
 -- name: forget_position
 DELETE FROM position;

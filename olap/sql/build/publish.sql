@@ -1,109 +1,4 @@
--- Making the file that readers get. Names in braces come from the declarations (marts.py) and from this release.
-
--- name: attach
-ATTACH {path} AS published (STORAGE_VERSION {storage_version});
-
--- name: detach
-DETACH published;
-
--- name: mart
--- Marts may be made from marts before them, under their names.
-CREATE OR REPLACE TEMP VIEW {name} AS {select};
-
--- name: create_table
-CREATE TABLE published.{name} ({columns});
-
--- name: fill
--- In the order of the key: readers that ask for one tenant or one day read little.
-INSERT INTO published.{name} SELECT {names} FROM {name} ORDER BY {key};
-
--- name: create_view
-CREATE VIEW published.{name} AS {select};
-
--- name: comment
-COMMENT ON {type} published.{name} IS {comment};
-
--- name: comment_on_column
-COMMENT ON COLUMN published.{name}.{column} IS {comment};
-
--- name: meta_table
--- One row: which state of the operational database these marts show.
-CREATE TABLE published._meta (
-    number BIGINT NOT NULL,
-    published_at TIMESTAMP NOT NULL,
-    as_of TIMESTAMP NOT NULL,
-    batch BIGINT NOT NULL,
-    snapshot VARCHAR NOT NULL,
-    system_identifier VARCHAR NOT NULL,
-    timeline BIGINT NOT NULL,
-    definitions VARCHAR NOT NULL
-);
-
--- name: fill_meta
-INSERT INTO published._meta
-SELECT $number, $published_at, as_of, batch, snapshot, system_identifier, timeline, definitions FROM position;
-
--- name: mart_table
--- One row a mart: what was published of it.
-CREATE TABLE published._marts (
-    mart VARCHAR NOT NULL,
-    grain VARCHAR NOT NULL,
-    description VARCHAR NOT NULL,
-    rows BIGINT NOT NULL,
-    checksum UBIGINT NOT NULL
-);
-
--- name: fill_mart
-INSERT INTO published._marts
-SELECT $mart, $grain, $description, COUNT(*), COALESCE(BIT_XOR(HASH(mart)), 0) FROM published.{name} AS mart;
-
--- name: count
-SELECT COUNT(*) FROM published.{name};
-
--- name: metric_table
--- The semantic layer: what each rate means.
-CREATE TABLE published.metrics (
-    metric VARCHAR NOT NULL,
-    formula VARCHAR NOT NULL,
-    numerator VARCHAR NOT NULL,
-    denominator VARCHAR NOT NULL,
-    unit VARCHAR NOT NULL,
-    description VARCHAR NOT NULL
-);
-
--- name: fill_metrics
-INSERT INTO published.metrics VALUES (?, ?, ?, ?, ?, ?);
-
--- name: quarantine_table
-CREATE TABLE published.quarantine_summary (
-    tenant_id UUID NOT NULL,
-    day DATE NOT NULL,
-    reason VARCHAR NOT NULL,
-    events BIGINT NOT NULL
-);
-
--- name: fill_quarantine
-INSERT INTO published.quarantine_summary
-SELECT
-    tenant_id,
-    CAST(occurred_at AS DATE) AS day,
-    reason,
-    COUNT(*) AS events
-FROM quarantined_events
-GROUP BY ALL
-ORDER BY ALL;
-
--- name: freshness_view
-CREATE VIEW published.marts_freshness AS
-SELECT
-    marts.mart,
-    marts.rows,
-    meta.as_of,
-    meta.published_at,
-    ROUND(EPOCH(NOW()) - EPOCH(meta.as_of), 1) AS age_seconds
-FROM published._marts AS marts
-CROSS JOIN published._meta AS meta
-ORDER BY marts.mart;
+-- What the build knows of publications: the days to reconcile before the next, and what changed since the last.
 
 -- name: touched_days
 SELECT DISTINCT day FROM touched_days ORDER BY day;
@@ -111,5 +6,15 @@ SELECT DISTINCT day FROM touched_days ORDER BY day;
 -- name: forget_touched_days
 DELETE FROM touched_days;
 
--- name: duplicate_keys
-SELECT COUNT(*) FROM (SELECT {key} FROM published.{name} GROUP BY {key} HAVING COUNT(*) > 1);
+-- name: published_file
+-- The publication that changes are counted from, and how many were built upon it; none after everything was made anew.
+SELECT number, increments FROM published_file WHERE declarations = $declarations;
+
+-- name: forget_published_file
+DELETE FROM published_file;
+
+-- name: remember_published_file
+INSERT INTO published_file VALUES ($number, $increments, $declarations);
+
+-- name: forget_unpublished
+DELETE FROM unpublished_{name};

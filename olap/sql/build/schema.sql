@@ -18,6 +18,15 @@ CREATE TABLE touched_days (
     day DATE NOT NULL
 );
 
+-- name: published_file
+-- One row while a publication can be built upon: its number, how many publications were built upon a whole one since, and
+-- the fingerprint of the declarations it was made by. The keys that changed since are in the tables unpublished_<fact>.
+CREATE TABLE published_file (
+    number BIGINT NOT NULL,
+    increments BIGINT NOT NULL,
+    declarations VARCHAR NOT NULL
+);
+
 -- name: message_facts
 CREATE TABLE message_facts (
     tenant_id UUID NOT NULL,

@@ -5,7 +5,7 @@ WITH counts AS (
         lead_id,
         campaign_id,
         {sums_of_measures}
-    FROM lead_daily
+    FROM lead_daily_in_scope
     WHERE campaign_id IS NOT NULL
     GROUP BY tenant_id, lead_id, campaign_id
 )
@@ -14,13 +14,11 @@ SELECT
     counts.tenant_id,
     counts.lead_id,
     counts.campaign_id,
-    lead.status,
+    state.status,
     {counts},
-    billing.billing_id,
+    state.billing_id,
     position.as_of AS updated
 FROM counts
 CROSS JOIN position
-LEFT JOIN leads AS lead
-    ON counts.tenant_id = lead.tenant_id AND counts.lead_id = lead.lead_id
-LEFT JOIN billing_periods AS billing
-    ON counts.tenant_id = billing.tenant_id AND billing.is_newest
+LEFT JOIN lead_states AS state
+    ON counts.tenant_id = state.tenant_id AND counts.lead_id = state.lead_id
