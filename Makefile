@@ -26,7 +26,7 @@ stop: ## stop the embedded servers; data stays
 	@if [ -x $(BIN)/penguinmails ]; then $(BIN)/penguinmails down; fi
 
 test: lint ## run everything CI runs
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 lint: development typecheck ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -77,7 +77,10 @@ def open_instance(stores: Stores) -> Iterator[dg.DagsterInstance]:
 
 
 def close_runs_of_killed_processes(instance: dg.DagsterInstance) -> int:
-    """Marks as failed the runs of `penguinmails run` whose process is gone; returns how many there were."""
+    """Marks as failed the runs of `penguinmails run` whose process is gone; returns how many there were.
+
+    Their places in pools go too: without a daemon nobody else frees them, and the next run would wait for ever.
+    """
     import dagster as dg
 
     started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
@@ -87,7 +90,18 @@ def close_runs_of_killed_processes(instance: dg.DagsterInstance) -> int:
         if process is not None and not _is_alive(process):
             instance.report_run_failed(run, "The process of this run was killed. Run it again: nothing is done twice.")
             closed += 1
+    _free_places_of_ended_runs(instance)
     return closed
+
+
+def _free_places_of_ended_runs(instance: dg.DagsterInstance) -> None:
+    storage = instance.event_log_storage
+    for pool in storage.get_concurrency_keys():
+        held = storage.get_concurrency_info(pool)
+        for run_id in held.active_run_ids | held.pending_run_ids | held.assigned_run_ids:
+            run = instance.get_run_by_id(run_id)
+            if run is None or run.is_finished:
+                storage.free_concurrency_slots_for_run(run_id)
 
 
 def this_process() -> str:

@@ -115,9 +115,7 @@ class EmbeddedPostgres:
         self._make_folders()
         if not self.data.exists():
             self._initialise()
-        if self.process() is None:
-            end_strays(self.data)
-            self._start()
+        self._start()
         if not self._prepared.exists():
             self._make_databases()
             self._prepared.touch()
@@ -193,17 +191,10 @@ class EmbeddedPostgres:
         unfinished.rename(self.data)
 
     def _start(self) -> None:
+        """Starts the server, unless a starter that was killed left one that is still starting; waits for its answer."""
         deadline = time.monotonic() + _START_SECONDS
         while True:
-            self._socket.unlink(missing_ok=True)
-            process = start_detached(
-                [str(_binary("postgres")), "-D", str(self.data), "-k", str(self.socket_folder)],
-                log=self.log,
-                environment={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-                user=_unprivileged_user(),
-                folder=self.data,
-            )
-            remember(process, self.home / "postgres.pid.json")
+            process = self.process() or self._launch()
             while process.is_alive() and time.monotonic() < deadline:
                 if self._answers():
                     return
@@ -213,6 +204,19 @@ class EmbeddedPostgres:
                 process.terminate()
                 raise start_failure("postgres", self.log)
             time.sleep(0.3)
+
+    def _launch(self) -> RunningProcess:
+        end_strays(self.data)
+        self._socket.unlink(missing_ok=True)
+        process = start_detached(
+            [str(_binary("postgres")), "-D", str(self.data), "-k", str(self.socket_folder)],
+            log=self.log,
+            environment={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            user=_unprivileged_user(),
+            folder=self.data,
+        )
+        remember(process, self.home / "postgres.pid.json")
+        return process
 
     def _answers(self) -> bool:
         try:
