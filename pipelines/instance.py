@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 STORAGE_VARIABLE = "PENGUINMAILS_DAGSTER_STORAGE_URL"
 PROCESS_TAG = "penguinmails/process"
+MARTS_POOL = "marts_build"
+"""The pool of what writes the marts' build file: one at a time. The tier's own lock makes sure even without Dagster."""
 _STATEMENT_MS = 60_000
 _RECYCLE_SECONDS = 3_600
 _POLICIES = Path(__file__).with_name("dagster.yaml")
@@ -70,6 +72,10 @@ def open_instance(stores: Stores) -> Iterator[dg.DagsterInstance]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         instance = dg.DagsterInstance.get()
         instance.get_run_records(limit=1)  # opens every storage, which makes its tables
+        # Two first runs that make a pool at the same moment: in PostgreSQL, Dagster's second one fails.
+        storage = instance.event_log_storage
+        if MARTS_POOL not in storage.get_concurrency_keys():
+            storage.initialize_concurrency_limit_to_default(MARTS_POOL)
     # Otherwise Dagster opens a connection for every statement: some 900 in one run, a third of its time.
     instance.optimize_for_webserver(statement_timeout=_STATEMENT_MS, pool_recycle=_RECYCLE_SECONDS, max_overflow=10)
     with instance:

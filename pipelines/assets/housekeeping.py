@@ -13,8 +13,9 @@ from pydantic import Field
 from penguinmails.pipelines import metadata
 from penguinmails.pipelines.assets.content_store import PACKS
 from penguinmails.pipelines.assets.job_queue import JOBS
-from penguinmails.pipelines.assets.olap import LANDING, POOL
+from penguinmails.pipelines.assets.olap import LANDING
 from penguinmails.pipelines.assets.oltp import SCHEMA
+from penguinmails.pipelines.instance import MARTS_POOL
 from penguinmails.pipelines.reporting import progress_of
 from penguinmails.pipelines.resources import Platform
 from penguinmails.stack.clock import utc_now
@@ -192,7 +193,7 @@ def queue_archive(
     tags=WEEKLY,
     kinds={"parquet", "s3"},
     owners=metadata.OWNERS,
-    pool=POOL,
+    pool=MARTS_POOL,
     description="The landing zone as one new base batch; the batches before it go, and erased persons with them.",
 )
 def landing_compaction(
@@ -219,7 +220,7 @@ def landing_compaction(
     tags=WEEKLY,
     kinds={"duckdb"},
     owners=metadata.OWNERS,
-    pool=POOL,
+    pool=MARTS_POOL,
     description="The facts made a second time, from everything landed, and compared.",
 )
 def verification(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:

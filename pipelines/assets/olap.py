@@ -9,14 +9,13 @@ from penguinmails.olap.declarations import Kind, Mart
 from penguinmails.olap.marts import MARTS
 from penguinmails.oltp.tables import TABLES
 from penguinmails.pipelines import metadata
+from penguinmails.pipelines.instance import MARTS_POOL
 from penguinmails.pipelines.partitions import DAILY
 from penguinmails.pipelines.reporting import collect, progress_of
 from penguinmails.pipelines.resources import Platform
 from penguinmails.stack.clock import utc_now
 
 GROUP = "olap"
-POOL = "marts_build"
-"""The build file has one writer at a time; the tier's own lock makes sure of it even without Dagster."""
 LANDING = dg.AssetKey(["olap", "landing"])
 
 
@@ -59,7 +58,7 @@ _LANDING_SPEC = dg.AssetSpec(
 
 
 @dg.multi_asset(
-    name="olap_facts", specs=[_LANDING_SPEC, *FACTS], backfill_policy=dg.BackfillPolicy.single_run(), pool=POOL
+    name="olap_facts", specs=[_LANDING_SPEC, *FACTS], backfill_policy=dg.BackfillPolicy.single_run(), pool=MARTS_POOL
 )
 def facts(
     context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
@@ -74,7 +73,7 @@ def facts(
         yield dg.MaterializeResult(asset_key=spec.key, metadata=metadata.of_report(report))
 
 
-@dg.multi_asset(name="olap_marts", specs=PUBLISHED, pool=POOL)
+@dg.multi_asset(name="olap_marts", specs=PUBLISHED, pool=MARTS_POOL)
 def marts(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
     """Reconciles with the operational database, then publishes all marts by one rename; readers are never blocked."""
     from penguinmails.olap.publishing import publish
