@@ -36,7 +36,7 @@ class Configuration:
     idle_poll_seconds: float = 0.1
     housekeeping_seconds: float = 0.05
     high_water: int = 2_000
-    batch: int = 500
+    batch: int = 1_000
     run_slack_seconds: float = 60.0
     stop_seconds: float = 30.0
     crash_limit: int = 5

@@ -16,7 +16,7 @@ from penguinmails.queue.execution import Outcome, run_job
 from penguinmails.queue.handlers import Handlers, StartedJob
 
 _TURN_SECONDS = 0.5
-_MOST_IN_HAND = 500
+_MOST_IN_HAND = 1_000
 _OF_THE_NEW = 0.2
 """How much the newest run counts in the running average of run times."""
 

@@ -49,7 +49,9 @@ class HandOff:
     queue_name: str
     priority: int
     message: str
-    ready_seconds: float = 0.0
+    attempt_count: int
+    """How often it has been tried before."""
+    ready_seconds: float
     """How long it had been ready when it was claimed."""
 
 
@@ -81,7 +83,7 @@ class FastLane:
         self.client = client
         self._push = self._script("push")
         self._reserve = self._script("reserve")
-        self._settle = self._script("settle")
+        self._note = self._script("note")
         self._bury = self._script("bury")
 
     @classmethod
@@ -152,12 +154,15 @@ class FastLane:
     def push(self, hand_offs: Sequence[HandOff]) -> None:
         """Puts claimed jobs into their lanes, soonest first. Only after their claim was committed."""
         for start in range(0, len(hand_offs), _PUSH_BATCH):
-            batch = hand_offs[start : start + _PUSH_BATCH]
-            arguments: list[str | int] = [_HANDED_OFF_SECONDS]
-            for job in batch:
-                arguments += [str(job.ticket.id), job.ticket.gen, 0, job.message]
+            lanes: dict[str, list[HandOff]] = {}
+            for job in hand_offs[start : start + _PUSH_BATCH]:
+                lanes.setdefault(list_key(job.queue_name, band_of(job.priority)), []).append(job)
+            arguments: list[str | int] = [_HANDED_OFF_SECONDS, *map(len, lanes.values())]
+            for jobs in lanes.values():
+                for job in jobs:
+                    arguments += [str(job.ticket.id), job.ticket.gen, job.attempt_count, job.message]
             with _typed_errors():
-                self._push(keys=[list_key(job.queue_name, band_of(job.priority)) for job in batch], args=arguments)
+                self._push(keys=list(lanes), args=arguments)
 
     def reserve(self, worker_id: UUID, queue_names: Sequence[str], most: int) -> list[bytes]:
         """Takes up to `most` messages for a worker: the high band of every queue first."""
@@ -171,12 +176,12 @@ class FastLane:
             self.client.delete(processing_key(worker_id))
 
     def note_started(self, worker_id: UUID, job_ids: Iterable[UUID]) -> None:
-        """Empties the worker's list and notes the jobs as running."""
-        self._note("running", _HANDED_OFF_SECONDS, job_ids, worker_id=worker_id, clear=processing_key(worker_id))
+        """Notes jobs as running."""
+        self._note_status("running", _HANDED_OFF_SECONDS, job_ids, worker_id=worker_id)
 
     def note_ended(self, status: str, job_ids: Iterable[UUID]) -> None:
         """Notes how jobs ended; the note is gone after minutes."""
-        self._note(status, _ENDED_SECONDS, job_ids)
+        self._note_status(status, _ENDED_SECONDS, job_ids)
 
     def bury(self, letters: Iterable[tuple[UUID, dict[str, object]]]) -> int:
         """Mirrors dead letters for 7 days; returns how many were not there yet."""
@@ -214,11 +219,9 @@ class FastLane:
         with _typed_errors():
             self.client.set(EPOCH_KEY, secrets.token_hex(8), nx=True)
 
-    def _note(
-        self, status: str, seconds: int, job_ids: Iterable[UUID], *, worker_id: UUID | None = None, clear: str = ""
-    ) -> None:
+    def _note_status(self, status: str, seconds: int, job_ids: Iterable[UUID], *, worker_id: UUID | str = "") -> None:
         with _typed_errors():
-            self._settle(keys=[clear], args=[status, seconds, str(worker_id or ""), *map(str, job_ids)])
+            self._note(args=[status, seconds, str(worker_id), *map(str, job_ids)])
 
     def _tickets(self, keys: Iterable[str]) -> set[Ticket]:
         tickets: set[Ticket] = set()

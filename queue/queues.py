@@ -32,9 +32,12 @@ class Band(StrEnum):
         }[self]
 
 
+_LAST_PRIORITIES = tuple((band.priorities[1], band) for band in Band)
+
+
 def band_of(priority: int) -> Band:
     """Returns the band that a priority number falls into."""
-    return next(band for band in Band if priority <= band.priorities[1])
+    return next(band for last_priority, band in _LAST_PRIORITIES if priority <= last_priority)
 
 
 @dataclass(frozen=True)

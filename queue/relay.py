@@ -174,7 +174,7 @@ def claim(
         },
     ).fetchall()
     rows.sort(key=lambda row: int(row[4]))
-    return [HandOff(Ticket(row[0], row[1]), row[2], row[3], row[5], row[6]) for row in rows]
+    return [HandOff(Ticket(row[0], row[1]), row[2], row[3], row[5], row[6], row[7]) for row in rows]
 
 
 def put_back(connection: Connection, tickets: Sequence[Ticket]) -> int:

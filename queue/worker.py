@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, LiteralString
+from uuid import UUID
 
 import psycopg
 
@@ -87,6 +88,8 @@ class Worker:
         self._busy_at = 0.0
         self._ownership_at = 0.0
         self._may_hold_reserved = False
+        self._not_noted: set[UUID] = set()
+        self._noted_at = 0.0
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Works until `stop` says so, then ends what runs within the time allowed and gives back the rest."""
@@ -131,6 +134,7 @@ class Worker:
         connection = self._ready_connection()
         self._collect(0.0 if self._executor.room() > 0 else self._configuration.poll_seconds)
         settled = self._flush(connection)
+        self._note_running()
         self._drop_what_was_taken_away(connection)
         started = self._take(connection)
         if settled or started:
@@ -251,8 +255,9 @@ class Worker:
         jobs = self._start(connection, tickets)
         self.counts.stale += len(messages) - len(jobs)
         self._submit(jobs)
-        self._fast_lane.note_started(self._lease.id, [job.id for job in jobs])
+        self._fast_lane.clear_reserved(self._lease.id)
         self._may_hold_reserved = False
+        self._not_noted.update(job.id for job in jobs)
         return len(messages)
 
     def _start(self, connection: Connection, tickets: Sequence[Ticket]) -> list[StartedJob]:
@@ -310,6 +315,19 @@ class Worker:
         self.counts.released += len(settled.released)
         self.counts.fenced += settled.fenced
 
+    def _note_running(self) -> None:
+        """Mirrors in Redis what has been running for a moment; what has ended by now needs no word in between."""
+        if not self._not_noted or self._lease is None or time.monotonic() < self._noted_at + _FLUSH_SECONDS:
+            return
+        running = [job.id for job in self._executor.in_hand() if job.id in self._not_noted]
+        self._not_noted.clear()
+        self._noted_at = time.monotonic()
+        if running:
+            try:
+                self._fast_lane.note_started(self._lease.id, running)
+            except FastLaneUnavailable:
+                self._avoid_redis()
+
     def _note_ends(self, settled: Settled) -> None:
         """Mirrors ends in Redis, where people and other programs may look; PostgreSQL has them already."""
         if time.monotonic() < self._redis_again_at:
@@ -331,6 +349,7 @@ class Worker:
         self.counts.leases_lost += 1
         self._executor.abandon()
         self._outcomes = []
+        self._not_noted.clear()
         if self._lease is not None:
             self._lease.close()
             self._lease = None

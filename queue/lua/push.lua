@@ -1,11 +1,17 @@
--- Hands a batch of jobs over: a short-lived status hash each, then one entry in the list of its lane.
--- KEYS[1..n] lists, soonest job first. ARGV[1] seconds the hashes live; then four a job: id, gen, attempts so far, message.
-local hash_seconds = tonumber(ARGV[1])
+-- Hands a batch of jobs over: a short-lived status hash each, then the messages of a lane into its list in one call.
+-- KEYS[1..n] lists. ARGV[1] seconds the hashes live, ARGV[2..n+1] how many jobs go to each list; then four a job, list by list
+-- and soonest first: id, gen, attempts so far, message.
+local hash_seconds = ARGV[1]
+local at = 2 + #KEYS
 for position, list in ipairs(KEYS) do
-  local at = 2 + (position - 1) * 4
-  local hash = 'job:' .. ARGV[at]
-  redis.call('HSET', hash, 'status', 'migrated_to_redis', 'gen', ARGV[at + 1], 'attempt_count', ARGV[at + 2])
-  redis.call('EXPIRE', hash, hash_seconds)
-  redis.call('LPUSH', list, ARGV[at + 3])
+  local messages = {}
+  for job = 1, tonumber(ARGV[1 + position]) do
+    local hash = 'job:' .. ARGV[at]
+    redis.call('HSET', hash, 'status', 'migrated_to_redis', 'gen', ARGV[at + 1], 'attempt_count', ARGV[at + 2])
+    redis.call('EXPIRE', hash, hash_seconds)
+    messages[job] = ARGV[at + 3]
+    at = at + 4
+  end
+  redis.call('LPUSH', list, unpack(messages))
 end
-return #KEYS
+return at

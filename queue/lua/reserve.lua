@@ -8,9 +8,9 @@ for position = 2, #KEYS do
   end
   local taken = redis.call('RPOP', KEYS[position], need)
   if taken then
+    redis.call('LPUSH', KEYS[1], unpack(taken))
     for _, message in ipairs(taken) do
       reserved[#reserved + 1] = message
-      redis.call('LPUSH', KEYS[1], message)
     end
     need = need - #taken
   end

@@ -178,6 +178,7 @@ RETURNING
         'max_attempts', jobs.max_attempts,
         'gen', jobs.gen
     )::text AS message,
+    jobs.attempt_count,
     extract(epoch FROM now() - jobs.run_at)::double precision AS ready_seconds;
 
 -- name: put_back
