@@ -1,6 +1,6 @@
-"""How the database serves the application's statements: plans, not times.
+"""How the database serves the application's and the staff's statements: plans, not times.
 
-Belongs here: running EXPLAIN as the application and comparing it with statements.EXPECTATIONS. Does not belong here: the
+Belongs here: running EXPLAIN as who asks and comparing it with statements.EXPECTATIONS. Does not belong here: the
 expectations. Statements that write are rolled back.
 """
 
@@ -57,7 +57,7 @@ class _Explained(Exception):
 
 
 def explain_all(stores: Stores, *, as_if_large: bool = False) -> list[Explanation]:
-    """Runs every statement as the busiest tenant and returns how it was served; nothing stays written.
+    """Runs every statement as the busiest tenant, staff's over all tenants; returns how each was served, writes nothing.
 
     Args:
         stores: where the OLTP database is.
@@ -70,8 +70,13 @@ def explain_all(stores: Stores, *, as_if_large: bool = False) -> list[Explanatio
     with connect(stores.oltp_url, Role.LOADER) as connection:
         tenant_id, values = _samples(connection)
         wholes = {str(part): str(whole) for part, whole in connection.execute(_ASK["index_of_partition"])}
-    with connect(stores.oltp_app_url) as connection:
-        return [_explain(connection, tenant_id, name, values, wholes, as_if_large=as_if_large) for name in EXPECTATIONS]
+    with connect(stores.oltp_app_url) as app, connect(stores.oltp_url, Role.STAFF) as staff:
+        connections = {Role.APP: app, Role.STAFF: staff}
+        plans = {
+            name: _plan(connections[expected.role], tenant_id, name, values, expected.role, as_if_large=as_if_large)
+            for name, expected in EXPECTATIONS.items()
+        }
+    return [_judged(name, plan, EXPECTATIONS[name], wholes) for name, plan in plans.items()]
 
 
 def _samples(connection: Connection) -> tuple[UUID, dict[str, Any]]:
@@ -83,28 +88,25 @@ def _samples(connection: Connection) -> tuple[UUID, dict[str, Any]]:
     return row[0], values | _FIXED_VALUES | {"id": values["campaign_id"]}
 
 
-def _explain(
-    connection: Connection,
-    tenant_id: UUID,
-    name: str,
-    values: dict[str, Any],
-    wholes: dict[str, str],
-    *,
-    as_if_large: bool,
-) -> Explanation:
+def _plan(
+    connection: Connection, tenant_id: UUID, name: str, values: dict[str, Any], role: Role, *, as_if_large: bool
+) -> dict[str, Any]:
     own = values | (_LEAD_STATUS if name.startswith("leads") else {})
     statement = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) ") + sql.SQL(QUERIES[name])
+    as_tenant = role is Role.APP
+    bound = tenant_session(connection, tenant_id, values["user_id"]) if as_tenant else connection.transaction()
     try:
-        with tenant_session(connection, tenant_id, values["user_id"]) as session:
+        with bound as session:
+            asked = session if isinstance(session, Session) else connection
             if as_if_large:
-                session.execute(_ASK["as_if_large"])
-            _explain_and_undo(session, statement, own)
+                asked.execute(_ASK["as_if_large"])
+            _explain_and_undo(asked, statement, own)
     except _Explained as explained:
-        return _judged(name, explained.plan, EXPECTATIONS[name], wholes)
+        return explained.plan
     raise InputError(f"statement {name}", "was not explained", "Report this.")
 
 
-def _explain_and_undo(session: Session, statement: sql.Composed, values: dict[str, Any]) -> None:
+def _explain_and_undo(session: Session | Connection, statement: sql.Composed, values: dict[str, Any]) -> None:
     row = session.execute(statement, values).fetchone()
     raise _Explained(row[0][0]["Plan"] if row else {})
 

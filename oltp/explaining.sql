@@ -17,7 +17,8 @@ SELECT
     (SELECT id FROM domains WHERE tenant_id = messages.tenant_id AND company_id = messages.company_id LIMIT 1) AS domain_id,
     (SELECT id FROM templates WHERE tenant_id = messages.tenant_id LIMIT 1) AS template_id,
     (SELECT id FROM folders WHERE tenant_id = messages.tenant_id LIMIT 1) AS folder_id,
-    (SELECT updated FROM campaigns WHERE tenant_id = messages.tenant_id AND id = messages.campaign_id) AS updated
+    (SELECT updated FROM campaigns WHERE tenant_id = messages.tenant_id AND id = messages.campaign_id) AS updated,
+    (SELECT max(created) - interval '7 days' FROM tenants) AS since
 FROM email_messages AS messages
 JOIN leads
     ON leads.tenant_id = messages.tenant_id

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from penguinmails.oltp.connections import Role
 from penguinmails.stack.sql import Queries
 
 QUERIES = Queries(Path(__file__).parent / "statements.sql")
@@ -25,15 +26,17 @@ class Expectation:
         max_pages: pages of 8 KiB it may touch, in memory or not; writing counts the checks of foreign keys and, in a new
             session, reading the catalogue for them.
         max_discarded_rows: rows it may read and throw away.
+        role: who asks: the application as one tenant, or staff over all of them.
     """
 
     indexes: tuple[str, ...]
     max_pages: int
     max_discarded_rows: int = 0
+    role: Role = Role.APP
 
 
-def _by(*indexes: str, pages: int, discarded: int = 0) -> Expectation:
-    return Expectation(indexes, pages, discarded)
+def _by(*indexes: str, pages: int, discarded: int = 0, role: Role = Role.APP) -> Expectation:
+    return Expectation(indexes, pages, discarded, role)
 
 
 EXPECTATIONS = MappingProxyType(
@@ -64,6 +67,15 @@ EXPECTATIONS = MappingProxyType(
         "events_of_message": _by("email_events_message_index", pages=60),
         "events_of_lead": _by("email_events_lead_index", pages=120),
         "events_of_campaign": _by("email_events_campaign_index", pages=120),
+        # The only one that grows: by an index page for some 300 tenants or users.
+        "platform_totals": _by(
+            *("tenants_live_index", "users_live_index", "users_email_unique"),
+            *("subscriptions_one_live_per_tenant", "domains_verified_unique"),
+            pages=200,
+            role=Role.STAFF,
+        ),
+        "tenants_of_last_days": _by("tenants_live_index", pages=60, role=Role.STAFF),
+        "users_of_last_days": _by("users_live_index", pages=60, role=Role.STAFF),
     }
 )
 """Every statement of statements.sql; a test asserts that none was forgotten."""

@@ -1,5 +1,6 @@
 -- Statements of the application, each with what it is for. They run in a session of a tenant (tenancy.py), so that none
--- names its tenant but where joins of many rows need the planner to know it. Lists go on by key, never by OFFSET.
+-- names its tenant but where joins of many rows need the planner to know it. Lists go on by key, never by OFFSET. The last
+-- ones are those of staff, who see all tenants and may only read.
 
 -- name: rejoin_tenant
 -- Adds a member, or brings back one who had left.
@@ -167,4 +168,30 @@ FROM email_events
 WHERE campaign_id = %(campaign_id)s
   AND occurred_at >= app.uuidv7_time(%(campaign_id)s)
 ORDER BY occurred_at DESC
+LIMIT 50;
+
+-- name: platform_totals
+-- Of staff, over all tenants: each count reads a partial index of its own, never a table.
+SELECT
+    (SELECT count(*) FROM tenants WHERE deleted IS NULL) AS tenants,
+    (SELECT count(*) FROM users WHERE deleted IS NULL) AS users,
+    (SELECT count(*) FROM subscriptions WHERE status IN ('active', 'past_due', 'trialing')) AS live_subscriptions,
+    (SELECT count(*) FROM domains WHERE verification_status = 'verified') AS verified_domains;
+
+-- name: tenants_of_last_days
+-- Of staff: the newest 50 tenants that were made since a time, commonly seven days ago.
+SELECT id, name, created
+FROM tenants
+WHERE deleted IS NULL
+  AND created >= %(since)s
+ORDER BY created DESC, id DESC
+LIMIT 50;
+
+-- name: users_of_last_days
+-- Of staff: the newest 50 users.
+SELECT id, email, created
+FROM users
+WHERE deleted IS NULL
+  AND created >= %(since)s
+ORDER BY created DESC, id DESC
 LIMIT 50;

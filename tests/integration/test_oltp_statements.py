@@ -60,7 +60,7 @@ def test_nothing_stays_written(seeded: Stores) -> None:
     [
         "SELECT id FROM leads WHERE lower(email) = %(email)s",
         "SELECT id FROM leads WHERE email LIKE %(prefix)s || '%%'",
-        "SELECT id FROM email_messages WHERE from_email = %(email)s",
+        "SELECT id FROM email_messages WHERE subject = %(email)s",
     ],
 )
 def test_a_statement_that_is_served_badly_is_told(
