@@ -9,9 +9,10 @@ import sys
 from uuid import UUID
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 
 from penguinmails.stack.console import console, json_option, print_json, progress, size
+from penguinmails.stack.ports import port
 from penguinmails.stack.stores import resolve
 
 
@@ -41,7 +42,13 @@ def migrate(*, as_sql: bool, as_json: bool) -> None:
 @oltp.command()
 @click.argument("path", required=False)
 @click.option("--seed", default=1, show_default=True, help="Seed of the synthetic mail that is loaded without a path.")
-@click.option("--messages", default=2_000, show_default=True, help="Roughly how many synthetic messages.")
+@click.option(
+    "--messages",
+    type=click.IntRange(min=1),
+    default=2_000,
+    show_default=True,
+    help="Roughly how many synthetic messages.",
+)
 @json_option
 def load(*, path: str | None, seed: int, messages: int, as_json: bool) -> None:
     """Load mail from PATH (mbox, maildir, folder, tar, single message), or synthetic mail."""
@@ -69,7 +76,13 @@ def load(*, path: str | None, seed: int, messages: int, as_json: bool) -> None:
 @click.option(
     "--scale", default="demo", show_default=True, help="tiny, demo, documented (1 M messages, 5 M events) or large."
 )
-@click.option("--number", default=1, show_default=True, help="The seed; another one gives other tenants.")
+@click.option(
+    "--number",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="The seed; another one gives other tenants.",
+)
 @json_option
 def seed(*, scale: str, number: int, as_json: bool) -> None:
     """Fill the database with believable data (writes only what is missing)."""
@@ -109,7 +122,7 @@ def messages(*, source_name: str | None, as_json: bool) -> None:
 @oltp.command("set-aside")
 @click.option("--source", "source_name", help="Only items of this source.")
 @click.option("--get", "item_id", type=click.UUID, help="Write the original bytes of this item to standard output.")
-@click.option("--limit", default=1_000, show_default=True, help="Show at most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=1_000, show_default=True, help="Show at most so many.")
 @json_option
 def set_aside(*, source_name: str | None, item_id: UUID | None, limit: int, as_json: bool) -> None:
     """List items that could not be loaded, with the reason; their bytes are kept."""
@@ -169,7 +182,9 @@ def partitions(*, make: bool, as_json: bool) -> None:
 @oltp.command()
 @click.option("--apply", "carry_out", is_flag=True, help="Take the months out; without it nothing is changed.")
 @click.option(
-    "--extracted", metavar="SNAPSHOT", help="Snapshot of the last extraction for the marts; without it nothing goes."
+    "--extracted",
+    metavar="SNAPSHOT",
+    help="Snapshot up to which all rows have left for the marts. [default: that of the published marts]",
 )
 @json_option
 def retention(*, carry_out: bool, extracted: str | None, as_json: bool) -> None:
@@ -178,7 +193,9 @@ def retention(*, carry_out: bool, extracted: str | None, as_json: bool) -> None:
     from penguinmails.oltp.connections import connect
     from penguinmails.stack.clock import utc_now
 
-    with connect(resolve().oltp_url) as connection:
+    stores = resolve()
+    extracted = extracted or port("extracted_snapshot")(stores)
+    with connect(stores.oltp_url) as connection:
         work = policies.apply if carry_out else policies.plan
         steps = work(connection, now=utc_now(), extracted=extracted)
     if as_json:
@@ -203,7 +220,9 @@ def explain(*, as_if_large: bool, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        table = Table("statement", "indexes", "pages", "thrown away", "problems")
+        table = Table(
+            Column("statement", no_wrap=True), Column("indexes", overflow="fold"), "pages", "thrown away", "problems"
+        )
         for one in found:
             problems = "; ".join(one.problems) or "-"
             table.add_row(one.statement, "\n".join(one.indexes), str(one.pages), str(one.discarded_rows), problems)

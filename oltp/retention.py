@@ -22,6 +22,7 @@ from psycopg import sql
 
 from penguinmails.oltp.connections import Connection
 from penguinmails.oltp.partitions import Partition, months_after, partitions
+from penguinmails.stack.errors import InputError
 from penguinmails.stack.sql import Queries
 
 _QUERIES = Queries(Path(__file__).parent / "retention.sql")
@@ -90,7 +91,11 @@ def plan(connection: Connection, *, now: datetime, extracted: str | None) -> lis
         now: present time.
         extracted: snapshot (pg_current_snapshot() as text) of the last extraction for the marts; None when it is not
             known: then every month is blocked.
+
+    Raises:
+        InputError: `extracted` is no snapshot.
     """
+    _refuse_what_is_no_snapshot(connection, extracted)
     old = [part for part in partitions(connection) if _is_old(part, now)]
     return [
         Step(
@@ -129,6 +134,15 @@ def _is_old(part: Partition, now: datetime) -> bool:
         and part.month is not None
         and months_after(part.month, policy.months) < now.date().replace(day=1)
     )
+
+
+def _refuse_what_is_no_snapshot(connection: Connection, extracted: str | None) -> None:
+    try:
+        connection.execute(_QUERIES["snapshot_is_one"], {"extracted": extracted})
+    except psycopg.errors.InvalidTextRepresentation:
+        raise InputError(
+            "snapshot", "is none", "Give it as pg_current_snapshot() writes it, or leave it out."
+        ) from None
 
 
 def _blocked_by(connection: Connection, part: Partition | Step, extracted: str | None) -> str:

@@ -31,3 +31,6 @@ ALTER TABLE {table} DETACH PARTITION {partition};
 
 -- name: drop
 DROP TABLE {partition};
+
+-- name: snapshot_is_one
+SELECT %(extracted)s::pg_snapshot;

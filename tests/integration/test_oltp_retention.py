@@ -16,6 +16,7 @@ from penguinmails.oltp.intake import load_mail
 from penguinmails.oltp.partitions import ensure_partitions, months_after, partitions, rows_in_default_partitions
 from penguinmails.oltp.retention import POLICIES, Step
 from penguinmails.oltp.tables import TABLES
+from penguinmails.stack.errors import InputError
 from penguinmails.stack.stores import Stores
 
 __all__ = ["rows", "shared_stores", "stores"]
@@ -110,3 +111,8 @@ def test_a_month_in_use_is_left_for_the_next_run(loaded: Stores, rows: Rows, mon
     assert all("others held it" in why for why in kept.values())
     assert rows("SELECT count(*) FROM email_events") == [(2,)]
     assert Step.__dataclass_fields__.keys() >= {"blocked_by"}
+
+
+def test_a_snapshot_that_is_none_is_named(stores: Stores) -> None:
+    with connect(stores.oltp_url) as connection, pytest.raises(InputError, match="snapshot: is none"):
+        retention.apply(connection, now=LATER, extracted="yesterday")
