@@ -13,6 +13,7 @@ from uuid import UUID
 import click
 from rich.table import Table
 
+from penguinmails.olap.engine_settings import ADDRESS_VARIABLE, ENGINE_VARIABLE, LANDING_VARIABLE
 from penguinmails.stack.console import console, json_option, notes, print_json, progress, size
 
 
@@ -52,13 +53,35 @@ def roll_up_command(wait_seconds: float, first: datetime | None, last: datetime 
 
 @marts.command()
 @click.option("--wait", "wait_seconds", default=600.0, show_default=True, help="Seconds to wait for a roll-up.")
+@click.option(
+    "--engine",
+    type=click.Choice(["duckdb", "spark"]),
+    default="duckdb",
+    show_default=True,
+    envvar=ENGINE_VARIABLE,
+    show_envvar=True,
+    help="What makes the marts: this machine from its build, or Spark from the landing zone.",
+)
+@click.option("--remote", envvar=ADDRESS_VARIABLE, show_envvar=True, help="Spark Connect server: sc://host:15002.")
+@click.option(
+    "--landing", envvar=LANDING_VARIABLE, show_envvar=True, help="The bucket as Spark reaches it: s3a://bucket."
+)
 @json_option
-def publish(wait_seconds: float, as_json: bool) -> None:
-    """Reconcile, then give readers the newest facts."""
-    from penguinmails.olap import publishing
+def publish(wait_seconds: float, engine: str, remote: str | None, landing: str | None, as_json: bool) -> None:
+    """Reconcile, then give readers the newest facts; with Spark, what is new is landed and rolled up there first."""
+    from penguinmails.olap import distributed, publishing
+    from penguinmails.stack.errors import InputError
     from penguinmails.stack.stores import resolve
 
-    report = publishing.publish(resolve(), wait_seconds=wait_seconds)
+    if engine == "duckdb":
+        report = publishing.publish(resolve(), wait_seconds=wait_seconds)
+    elif remote is None:
+        raise InputError("--engine spark", "does not say where Spark is", f"Give --remote or set {ADDRESS_VARIABLE}.")
+    else:
+        with distributed.open_session(remote) as session:
+            report = distributed.publish_from_engine(
+                resolve(), session, landing_address=landing, wait_seconds=wait_seconds
+            )
     if as_json:
         print_json(report)
         return

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import sqlglot
 
 from penguinmails.olap.build import SQL
 from penguinmails.olap.facts import FACTS, fact_select
-from penguinmails.olap.landing import Landing, Manifest
+from penguinmails.olap.landing import Manifest
 from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
 from penguinmails.olap.sources import EMAIL_EVENTS, EMAIL_MESSAGES, SOURCES, ReadMode, Source
 from penguinmails.stack.sql import Queries
@@ -41,6 +42,8 @@ class Session(Protocol):
 
     def sql(self, sqlQuery: str) -> Any: ...  # noqa: N803 - Spark's name
 
+    def table(self, tableName: str) -> Any: ...  # noqa: N803 - Spark's name
+
 
 @dataclass(frozen=True)
 class Relation:
@@ -50,24 +53,34 @@ class Relation:
     sql: str
 
 
-def make_marts(session: Session, landing: Landing, files: Mapping[str, Sequence[tuple[int, str]]]) -> None:
+def make_marts(
+    session: Session,
+    manifests: Sequence[Manifest],
+    files: Mapping[str, Sequence[tuple[int, str]]],
+    as_of: datetime,
+) -> None:
     """Makes every fact and mart as a temporary view of `session`, named like the mart.
 
     Args:
         session: of Spark Connect.
-        landing: whose manifests say what belongs to what.
+        manifests: of the batches from which everything known can be made, in order.
         files: by table, the batch numbers and addresses of its Parquet files as the engine reaches them.
+        as_of: moment up to which the marts are complete.
     """
-    manifests = [landing.manifest(batch) for batch in landing.chain()]
     for source in SOURCES:
         _landed(session, source, files.get(source.table, ())).createOrReplaceTempView(f"landed_{source.table}")
-    for relation in relations(manifests):
+    for relation in relations(manifests, as_of):
         session.sql(relation.sql).createOrReplaceTempView(relation.name)
 
 
-def relations(manifests: Sequence[Manifest]) -> Iterator[Relation]:
+def events_by_day(session: Session) -> Any:
+    """Returns count and checksum of the events of every tenant and day, to be compared with the operational database."""
+    return session.sql(_RELATIONS["events_by_day"])
+
+
+def relations(manifests: Sequence[Manifest], as_of: datetime) -> Iterator[Relation]:
     """Yields everything that is made from `landed_<table>`, in order, rendered for the engine."""
-    yield Relation("position", render(_RELATIONS["position"].format(as_of=f"{manifests[-1].mark.as_of:%F %T.%f}")))
+    yield Relation("position", render(_RELATIONS["position"].format(as_of=f"{as_of.astimezone(UTC):%F %T.%f}")))
     for source in sorted(SOURCES, key=lambda source: source.mode is ReadMode.CHANGES):  # what is referred to first
         yield from _source_relations(source, manifests)
     yield Relation("events_in_scope", "SELECT * FROM email_events")

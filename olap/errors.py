@@ -35,3 +35,7 @@ class StatementRefused(InputError):
 
 class StorageFailed(ServerError):
     """The folder of the marts cannot be written or read: no room, no right, or a damaged build file."""
+
+
+class EngineFailed(ServerError):
+    """The distributed engine cannot be reached or cannot do what it is asked."""

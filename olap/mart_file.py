@@ -38,20 +38,19 @@ def write_whole(build: Build, path: Path, *, number: int, published_at: datetime
     Raises:
         ReconciliationFailed: a mart breaks its declaration.
     """
-    _clear(path)
-    with _open(build, path) as cursor:
-        cursor.execute(_FILE["meta_table"])
-        cursor.execute(_FILE["mart_table"])
-        cursor.execute(_FILE["quarantine_table"])
-        cursor.execute(_FILE["metric_table"])
-        cursor.executemany(_FILE["fill_metrics"], [_described_metric(metric) for metric in METRICS])
-        for mart in MARTS:
-            _create(cursor, mart)
-            if mart.kind is not Kind.VIEW:
-                _fill(cursor, mart)
-                _require_distinct(cursor, mart, "duplicate_keys")
-        cursor.execute(_FILE["freshness_view"])
-        return _describe_content(cursor, number, published_at)
+    with _open(build.connection, path) as cursor:
+        _define_marts(cursor)
+        return _write_whole(cursor, number, published_at)
+
+
+def write_computed(connection: duckdb.DuckDBPyConnection, path: Path, *, number: int, published_at: datetime) -> int:
+    """Writes the same file from marts that stand in `connection` already, under their names, beside `position`.
+
+    Raises:
+        ReconciliationFailed: a mart breaks its declaration.
+    """
+    with _open(connection, path) as cursor:
+        return _write_whole(cursor, number, published_at)
 
 
 def write_changes(build: Build, path: Path, base: Path, *, number: int, published_at: datetime) -> int:
@@ -60,9 +59,8 @@ def write_changes(build: Build, path: Path, base: Path, *, number: int, publishe
     Raises:
         ReconciliationFailed: a mart breaks its declaration.
     """
-    _clear(path)
-    shutil.copyfile(base, path)
-    with _open(build, path) as cursor:
+    with _open(build.connection, path, base) as cursor:
+        _define_marts(cursor)
         for mart in _TABLES:
             if mart in FACTS:
                 _change_fact(cursor, mart)
@@ -76,17 +74,17 @@ def write_changes(build: Build, path: Path, base: Path, *, number: int, publishe
 
 
 @contextmanager
-def _open(build: Build, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Attaches the file and defines every mart by its name, in one transaction on the file."""
-    with build.connection.cursor() as cursor:
+def _open(
+    connection: duckdb.DuckDBPyConnection, path: Path, base: Path | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Attaches the file, new or a copy of `base`, for one transaction on it."""
+    _clear(path)
+    if base is not None:
+        shutil.copyfile(base, path)
+    with connection.cursor() as cursor:
         cursor.execute(_FILE["attach"].format(path=_literal(str(path)), storage_version=_literal(STORAGE_VERSION)))
         try:
             cursor.execute("BEGIN")
-            for name in RELATIONS:
-                cursor.execute(_FILE["mart"].format(name=name, select=relation_sql(name)))
-            for mart in MARTS:
-                if mart.kind is not Kind.FACT:
-                    cursor.execute(_FILE["mart"].format(name=mart.name, select=mart.sql))
             yield cursor
             cursor.execute("COMMIT")
         except BaseException:
@@ -94,6 +92,30 @@ def _open(build: Build, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             raise
         finally:
             cursor.execute(_FILE["detach"])
+
+
+def _define_marts(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Defines every derived mart by its name over what the build holds."""
+    for name in RELATIONS:
+        cursor.execute(_FILE["mart"].format(name=name, select=relation_sql(name)))
+    for mart in MARTS:
+        if mart.kind is not Kind.FACT:
+            cursor.execute(_FILE["mart"].format(name=mart.name, select=mart.sql))
+
+
+def _write_whole(cursor: duckdb.DuckDBPyConnection, number: int, published_at: datetime) -> int:
+    cursor.execute(_FILE["meta_table"])
+    cursor.execute(_FILE["mart_table"])
+    cursor.execute(_FILE["quarantine_table"])
+    cursor.execute(_FILE["metric_table"])
+    cursor.executemany(_FILE["fill_metrics"], [_described_metric(metric) for metric in METRICS])
+    for mart in MARTS:
+        _create(cursor, mart)
+        if mart.kind is not Kind.VIEW:
+            _fill(cursor, mart)
+            _require_distinct(cursor, mart, "duplicate_keys")
+    cursor.execute(_FILE["freshness_view"])
+    return _describe_content(cursor, number, published_at)
 
 
 def _create(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> None:

@@ -92,7 +92,7 @@ def publish(
             raise NothingPublished("the marts", "have never been rolled up", "Run 'penguinmails marts roll-up'.")
         days: list[date] = [day for (day,) in build.connection.execute(_PUBLISH["touched_days"]).fetchall()]
         require_agreement(reconcile_build(build, stores.oltp_url, days=days))
-        number = _next_number(folder)
+        number = next_number(folder)
         path = snapshot_path(folder, number)
         unfinished = path.with_suffix(".unfinished")
         base, increments = (None, 0) if whole else _base(build, folder)
@@ -101,11 +101,9 @@ def publish(
         else:
             rows = write_changes(build, unfinished, base, number=number, published_at=clock())
         size_bytes = unfinished.stat().st_size
-        _to_disk(unfinished)
-        unfinished.rename(path)
-        point_to(folder, path)
+        put_in_place(folder, unfinished, path)
         _remember(build, number, increments)
-        _clear_away(folder, kept_snapshots)
+        clear_away(folder, kept_snapshots)
         return PublishReport(
             number=number,
             path=path,
@@ -159,9 +157,17 @@ def _declarations() -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
-def _next_number(folder: Path) -> int:
+def next_number(folder: Path) -> int:
+    """Returns the number of the next publication."""
     existing = snapshots(folder)
     return int(existing[-1].stem.removeprefix("marts-")) + 1 if existing else 1
+
+
+def put_in_place(folder: Path, unfinished: Path, path: Path) -> None:
+    """Brings a finished file to disk, gives it its name and leads readers to it."""
+    _to_disk(unfinished)
+    unfinished.rename(path)
+    point_to(folder, path)
 
 
 def _to_disk(path: Path) -> None:
@@ -182,7 +188,8 @@ def point_to(folder: Path, path: Path) -> None:
     _to_disk(folder)
 
 
-def _clear_away(folder: Path, kept: int) -> None:
+def clear_away(folder: Path, kept: int) -> None:
+    """Removes all published files but the newest `kept`, and what killed publications left behind."""
     for path in snapshots(folder)[:-kept]:
         path.unlink()
     for path in (folder / "snapshots").glob("*.unfinished*"):

@@ -7,10 +7,12 @@ comparison of what was read. Does not belong here: comparing results (tests do, 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -26,6 +28,8 @@ _DATABASE = Queries(SQL / "postgresql" / "reconciliation.sql")
 _BUILD = Queries(SQL / "build" / "reconciliation.sql")
 _SHOWN = 5
 _FIRST_DAY, _LAST_DAY = date(1, 1, 1), date(9999, 12, 31)
+EventCount = tuple[str, date, int, int]
+"""Tenant, UTC day, number of events, checksum of their ids."""
 _Side = dict[tuple[date, str], tuple[int, int]]
 
 
@@ -77,37 +81,75 @@ def reconcile(
 
 def reconcile_build(build: Build, url: SecretStr, *, days: Sequence[date] | None = None) -> ReconciliationReport:
     """Does what `reconcile` does, for the process that holds the lock already."""
-    started_at = time.monotonic()
     position = build.position()
     if position is None:
         raise NothingPublished("the marts", "have never been rolled up", "Run 'penguinmails marts roll-up'.")
-    ranges = [(None, None)] if days is None else [*_ranges(days)]
+
+    def kept(from_time: datetime | None, to_time: datetime | None) -> Sequence[EventCount]:
+        naive = {
+            "from_time": from_time and from_time.replace(tzinfo=None),
+            "to_time": to_time and to_time.replace(tzinfo=None),
+        }
+        return build.connection.execute(_BUILD["events"], naive).fetchall()
+
+    return compare_events(url, position.mark.snapshot, kept, days=days)
+
+
+def compare_events(
+    url: SecretStr,
+    snapshot: str,
+    kept: Callable[[datetime | None, datetime | None], Iterable[EventCount]],
+    *,
+    days: Sequence[date] | None = None,
+) -> ReconciliationReport:
+    """Compares the operational database with what `kept` says of the events between two times, None for no bound.
+
+    Args:
+        snapshot: of the operational database, up to which the other side was read.
+        days: as for `reconcile`.
+
+    Raises:
+        SourceUnavailable: the operational database cannot be read.
+    """
+    started_at = time.monotonic()
     ours: _Side = {}
     theirs: _Side = {}
-    try:
-        with psycopg.connect(url.get_secret_value()) as connection:
-            connection.read_only = True
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            connection.execute(sql.SQL("SET LOCAL ROLE pm_reader"))
-            for from_time, to_time in ranges:
-                bounds = {"from_time": from_time, "to_time": to_time}
-                found = connection.execute(_DATABASE["events"], {"snapshot": position.mark.snapshot, **bounds})
-                theirs |= {(day, tenant): (rows, checksum) for tenant, day, rows, checksum in found}
-                naive = {name: bound and bound.replace(tzinfo=None) for name, bound in bounds.items()}
-                kept = build.connection.execute(_BUILD["events"], naive).fetchall()
-                ours |= {(day, tenant): (rows, checksum) for tenant, day, rows, checksum in kept}
-    except psycopg.Error as error:
-        raise SourceUnavailable(
-            "the operational database",
-            f"cannot be read (SQLSTATE {error.sqlstate or 'none: no connection'})",
-            "Run 'penguinmails doctor', then run again; nothing was changed.",
-        ) from None
+    with open_database(url) as connection:
+        for from_time, to_time in [(None, None)] if days is None else _ranges(days):
+            bounds = {"snapshot": snapshot, "from_time": from_time, "to_time": to_time}
+            theirs |= _by_day_and_tenant(connection.execute(_DATABASE["events"], bounds))
+            ours |= _by_day_and_tenant(kept(from_time, to_time))
     return ReconciliationReport(
         days=len({day for day, _ in ours.keys() | theirs.keys()}),
         rows=sum(rows for rows, _ in theirs.values()),
         differences=tuple(_differences(ours, theirs)),
         seconds=time.monotonic() - started_at,
     )
+
+
+@contextmanager
+def open_database(url: SecretStr) -> Iterator[psycopg.Connection[Any]]:
+    """Opens one transaction that shows one moment of all tenants.
+
+    Raises:
+        SourceUnavailable: the operational database cannot be read, now or while it is open.
+    """
+    try:
+        with psycopg.connect(url.get_secret_value()) as connection:
+            connection.read_only = True
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.execute(sql.SQL("SET LOCAL ROLE pm_reader"))
+            yield connection
+    except psycopg.Error as error:
+        raise SourceUnavailable(
+            "the operational database",
+            f"cannot be read (SQLSTATE {error.sqlstate or 'none: no connection'})",
+            "Run 'penguinmails doctor', then run again; nothing was changed.",
+        ) from None
+
+
+def _by_day_and_tenant(counts: Iterable[EventCount]) -> _Side:
+    return {(day, tenant): (rows, checksum) for tenant, day, rows, checksum in counts}
 
 
 def require_agreement(report: ReconciliationReport) -> None:

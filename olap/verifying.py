@@ -1,6 +1,7 @@
-"""Verification: the facts, kept up to date by differences, against facts made from scratch out of the landing zone.
+"""Verification: the facts, kept up to date by differences, against facts made from scratch out of the landing zone; and one
+published file against another.
 
-Belongs here: that comparison. Does not belong here: comparing with the operational database (reconcile.py).
+Belongs here: those comparisons. Does not belong here: comparing with the operational database (reconcile.py).
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
+
 from penguinmails.olap.build import build_path, open_build
 from penguinmails.olap.errors import NothingPublished
 from penguinmails.olap.facts import FACTS
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
+from penguinmails.olap.marts import MARTS
 from penguinmails.olap.roll_up import apply_chain, landing_of
 from penguinmails.stack.stores import Stores
 
@@ -52,10 +56,33 @@ def verify(stores: Stores, *, wait_seconds: float = WAIT_SECONDS) -> tuple[Table
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def compare_published(one: Path, other: Path) -> tuple[TableComparison, ...]:
+    """Compares every mart of two published files, row for row, leaving out up to when each is complete.
+
+    Args:
+        one: the file that is to be judged: rows that only `other` has are missing.
+        other: the file that is right.
+    """
+    found = []
+    with duckdb.connect() as connection:
+        for name, path in {"one": one, "other": other}.items():
+            connection.execute(f"ATTACH '{_quoted(path)}' AS {name} (READ_ONLY)")
+        for mart in MARTS:
+            columns = ", ".join(name for name in mart.column_names if name != "updated")
+            counts = connection.execute(_PUBLISHED_COMPARISON.format(mart=mart.name, columns=columns)).fetchone()
+            if counts is None:
+                raise AssertionError("an aggregate always answers")
+            found.append(TableComparison(mart.name, *counts))
+    return tuple(found)
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
 def _compare(folder: Path, scratch: Path) -> list[TableComparison]:
     with open_build(folder) as build:
-        quoted = "'" + str(scratch).replace("'", "''") + "'"
-        build.connection.execute(f"ATTACH {quoted} AS scratch (READ_ONLY)")
+        build.connection.execute(f"ATTACH '{_quoted(scratch)}' AS scratch (READ_ONLY)")
         found = []
         for table in COMPARED:
             counts = build.connection.execute(_COMPARISON.format(table=table)).fetchone()
@@ -71,4 +98,12 @@ SELECT
     (SELECT COUNT(*) FROM {table}),
     (SELECT COUNT(*) FROM (SELECT * FROM scratch.{table} EXCEPT ALL SELECT * FROM {table})),
     (SELECT COUNT(*) FROM (SELECT * FROM {table} EXCEPT ALL SELECT * FROM scratch.{table}))
+"""
+
+_PUBLISHED_COMPARISON = """
+WITH judged AS (SELECT {columns} FROM one.{mart}), expected AS (SELECT {columns} FROM other.{mart})
+SELECT
+    (SELECT COUNT(*) FROM judged),
+    (SELECT COUNT(*) FROM (FROM expected EXCEPT ALL FROM judged)),
+    (SELECT COUNT(*) FROM (FROM judged EXCEPT ALL FROM expected))
 """

@@ -14,17 +14,19 @@ from penguinmails.olap.landing import LandedSource, Manifest
 from penguinmails.olap.marts import MARTS
 from penguinmails.olap.sources import SOURCES
 
+AS_OF = datetime(2026, 10, 1, tzinfo=UTC)
+
 
 @pytest.fixture(name="manifests")
 def manifests_fixture() -> list[Manifest]:
-    mark = Mark("1:1:", "1", 1, datetime(2026, 10, 1, tzinfo=UTC))
+    mark = Mark("1:1:", "1", 1, AS_OF)
     sources = {source.table: LandedSource(whole=True, rows=0, parts=()) for source in SOURCES}
     return [Manifest(batch=1, base=1, previous=None, mark=mark, sources=sources, fingerprints={}, contents={})]
 
 
 def test_every_relation_parses_and_reads_only_what_was_made_before(manifests: list[Manifest]) -> None:
     known = {f"landed_{source.table}" for source in SOURCES}
-    for relation in relations(manifests):
+    for relation in relations(manifests, AS_OF):
         parsed = sqlglot.parse_one(relation.sql, read=DIALECT)
         local = {cte.alias for cte in parsed.find_all(expressions.CTE)}
         read = {table.name for table in parsed.find_all(expressions.Table)}

@@ -44,3 +44,14 @@ JOIN tenants
 
 -- name: position
 SELECT CAST('{as_of}' AS TIMESTAMP) AS as_of
+
+-- name: events_by_day
+-- In the terms of sql/postgresql/reconciliation.sql; in the engine's own dialect, since DuckDB reads numbers otherwise.
+-- LPAD changes nothing: Sail's CONV takes its kind of text only.
+SELECT
+    tenant_id,
+    CAST(occurred_at AS DATE) AS day,
+    COUNT(*) AS rows,
+    BIT_XOR(CAST(CONV(LPAD(RIGHT(event_id, 12), 12, '0'), 16, 10) AS BIGINT)) AS checksum
+FROM email_events
+GROUP BY tenant_id, CAST(occurred_at AS DATE)
