@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Sequence, Set
 from contextlib import suppress
+from itertools import islice
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -30,10 +31,19 @@ from penguinmails.queue.handlers import Handlers, StartedJob
 
 _AHEAD_SECONDS = 0.05
 """How much work a child is given ahead, so that it need not wait for the parent."""
-_MOST_AHEAD = 200
+_MOST_AHEAD = 500
+_MANY_AHEAD = 20
+_MOST_AHEAD_BYTES = 96 * 1024
+"""What a child is given ahead: no more than its pipe (208 KiB on Linux) takes while it is busy, so that the parent, who is to end
+it when it hangs, never waits to write.
+"""
+_JOB_BYTES = 512
+"""A job on its way, without its payload."""
 _START_SECONDS = 60.0
 """How long a child may take to start and import what its handlers need."""
 _TRUST = struct.Struct("!d")
+_Report = tuple[str, float, str, bool, int]
+"""An outcome without its job, which the parent knows: kind, seconds, error, retryable, crashes."""
 
 
 class ChildProcesses:
@@ -60,8 +70,11 @@ class ChildProcesses:
         return self._slots
 
     def room(self) -> int:
-        wanted = self._slots * self._run_time.jobs_within(_AHEAD_SECONDS, _MOST_AHEAD)
-        return max(0, wanted - len(self.in_hand()))
+        ahead = self._run_time.jobs_within(_AHEAD_SECONDS, _MOST_AHEAD)
+        wanted = self._slots * ahead
+        room = max(0, wanted - len(self._pending) - sum(len(child.jobs) for child in self._children))
+        # Of jobs this short many are taken at once, when half of the last are done: one statement for many.
+        return 0 if ahead >= _MANY_AHEAD and room < wanted // 2 else room
 
     def submit(self, jobs: Sequence[StartedJob]) -> None:
         self._pending.extend(jobs)
@@ -118,11 +131,26 @@ class ChildProcesses:
                 child = self._start_child()
             if child is None or len(child.jobs) >= ahead:
                 return
+            jobs = self._next_for(child, -(-ahead // 2))
+            if not jobs:
+                return
             try:
-                child.give(self._pending[0])
+                child.give(jobs)
             except OSError:  # it is dying: its end is read from its pipe
                 return
-            self._pending.popleft()
+            for _ in jobs:
+                self._pending.popleft()
+
+    def _next_for(self, child: _Child, most: int) -> list[StartedJob]:
+        """Returns the first pending jobs that a child may be given now; always one when it has none."""
+        jobs: list[StartedJob] = []
+        size = child.ahead_bytes
+        for job in islice(self._pending, most):
+            size += _JOB_BYTES + len(job.payload)
+            if size > _MOST_AHEAD_BYTES and (child.jobs or jobs):
+                break
+            jobs.append(job)
+        return jobs
 
     def _start_child(self) -> _Child:
         child = _Child(self._handlers, self._trusted_until, self._memory_limit_bytes)
@@ -173,6 +201,8 @@ class _Child:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         read_end, self._life_line = context.Pipe(duplex=False)
+        self._readable = select.poll()
+        self._readable.register(self.pipe.fileno(), select.POLLIN)
         self.jobs: deque[StartedJob] = deque()
         self.is_ready = False
         self._began = time.monotonic()
@@ -186,11 +216,16 @@ class _Child:
         theirs.close()
         read_end.close()
 
-    def give(self, job: StartedJob) -> None:
-        self.pipe.send(job)
+    def give(self, jobs: list[StartedJob]) -> None:
+        self.pipe.send(jobs)
         if not self.jobs and self.is_ready:
             self._began = time.monotonic()
-        self.jobs.append(job)
+        self.jobs.extend(jobs)
+
+    @property
+    def ahead_bytes(self) -> int:
+        """How much it was given and has not worked off."""
+        return sum(_JOB_BYTES + len(job.payload) for job in self.jobs)
 
     @property
     def allowed_seconds(self) -> float:
@@ -208,14 +243,14 @@ class _Child:
         """Returns what has come out, and whether the child may send more."""
         outcomes: list[Outcome] = []
         try:
-            while self.pipe.poll():
-                message: Outcome | None = self.pipe.recv()
+            while self._readable.poll(0):
+                report: _Report | None = self.pipe.recv()
                 self._began = time.monotonic()
-                if message is None:
+                if report is None:
                     self.is_ready = True
                 else:
-                    self.jobs.popleft()
-                    outcomes.append(message)
+                    kind, run_seconds, error, retryable, crashes = report
+                    outcomes.append(Outcome(self.jobs.popleft(), Kind(kind), run_seconds, error, retryable, crashes))
         except (EOFError, OSError):
             return outcomes, False
         return outcomes, True
@@ -240,10 +275,19 @@ def _serve(
     pipe.send(None)
     while True:
         try:
-            job: StartedJob = pipe.recv()
+            jobs: list[StartedJob] = pipe.recv()
         except (EOFError, OSError):
             return
-        pipe.send(run_job(handlers, job, lambda: trust.until))
+        for job in jobs:
+            outcome = run_job(handlers, job, lambda: trust.until)
+            report: _Report = (
+                outcome.kind.value,
+                outcome.run_seconds,
+                outcome.error,
+                outcome.retryable,
+                outcome.crashes,
+            )
+            pipe.send(report)  # one by one: whoever dies is blamed for the job in hand and no other
 
 
 def _bound_memory(limit_bytes: int | None) -> None:

@@ -32,8 +32,8 @@ class Configuration:
     lease_seconds: float = 10.0
     hand_off_seconds: float = 10.0
     sweep_seconds: float = 1.0
-    poll_seconds: float = 0.01
-    idle_poll_seconds: float = 0.1
+    poll_seconds: float = 0.005
+    idle_poll_seconds: float = 0.05
     housekeeping_seconds: float = 0.05
     high_water: int = 2_000
     batch: int = 1_000

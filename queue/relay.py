@@ -58,7 +58,6 @@ class Relay:
         self._on_hand_off = on_hand_off
         self._fast_lane = FastLane.open(stores)
         self._connection: Connection | None = None
-        self._queue_names: list[str] = []
         self._housekeeping_at = 0.0
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -107,14 +106,16 @@ class Relay:
 
     def _claim(self, connection: Connection) -> list[HandOff]:
         """Claims what there is room for; committed when this returns."""
-        lanes = self._lanes_with_room(self._queue_names)
+        queue_names = [row[0] for row in connection.execute(PROTOCOL["queues_with_ready_jobs"])]
+        lanes = self._lanes_with_room(queue_names) if queue_names else []
+        if not lanes:
+            return []
         return claim(connection, lanes, hand_off_seconds=self._configuration.hand_off_seconds)
 
     def _keep_house(self, connection: Connection) -> None:
-        """What need not be done at every turn: scheduled jobs whose time has come, queues that are new."""
+        """What need not be done at every turn: scheduled jobs whose time has come."""
         promoted = connection.execute(PROTOCOL["promote_due"], {"batch": _PROMOTION_BATCH}).rowcount
         self.counts.promoted += promoted
-        self._queue_names = [row[0] for row in connection.execute(PROTOCOL["queue_names"])]
         if promoted < _PROMOTION_BATCH:
             self._housekeeping_at = time.monotonic() + self._configuration.housekeeping_seconds
 

@@ -1,135 +1,120 @@
-"""One peer under the benchmark; run by the interpreter that has the peers installed, one call a step.
+"""The queue against its peers in one run: `python bench/queue_tier/peers.py`; prints one JSON document.
 
-`peers.py NAME enqueue|work --jobs N` with PEER_POSTGRES_URL, PEER_REDIS_URL set. `work` ends when the queue is empty and prints
-the seconds it worked. Each peer is used as its own documentation advises for throughput, with the server's own durability.
+Same machine, same servers (started for this run in a temporary home), same durability (fsync, append-only file), empty jobs, as
+many worker processes each. The peers (peers.txt) are installed into an environment of their own, kept in the git-ignored folder
+`.penguinmails/bench-peers` and made anew when the pins change. `--prepare` only makes that environment.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
+import shutil
+import subprocess
 import sys
-import time
+import venv
+from pathlib import Path
+from typing import Any
 
-POSTGRES = os.environ.get("PEER_POSTGRES_URL", "")
-REDIS = os.environ.get("PEER_REDIS_URL", "")
-CONCURRENCY = 10
-
-
-def nothing(*_: object) -> None:
-    """The job."""
-
-
-async def nothing_async(*_: object) -> None:
-    """The job, for those that want a coroutine."""
-
-
-def procrastinate(step: str, jobs: int) -> None:
-    import procrastinate as peer
-
-    app = peer.App(connector=peer.PsycopgConnector(conninfo=POSTGRES))
-    task = app.task(name="nothing")(nothing_async)
-
-    async def enqueue() -> None:
-        async with app.open_async():
-            await app.schema_manager.apply_schema_async()
-            for start in range(0, jobs, 1_000):
-                await task.batch_defer_async(*({} for _ in range(min(1_000, jobs - start))))
-
-    async def work() -> None:
-        async with app.open_async():
-            await app.run_worker_async(concurrency=CONCURRENCY, wait=False, listen_notify=False)
-
-    asyncio.run(enqueue() if step == "enqueue" else work())
-
-
-def pgqueuer(step: str, jobs: int) -> None:
-    import asyncpg
-    from pgqueuer.db import AsyncpgDriver
-    from pgqueuer.qm import QueueManager
-    from pgqueuer.queries import Queries
-    from pgqueuer.types import QueueExecutionMode
-
-    async def enqueue() -> None:
-        queries = Queries(AsyncpgDriver(await asyncpg.connect(POSTGRES)))
-        await queries.install()
-        for start in range(0, jobs, 1_000):
-            count = min(1_000, jobs - start)
-            await queries.enqueue(["nothing"] * count, [None] * count, [0] * count)
-
-    async def work() -> None:
-        manager = QueueManager(Queries(AsyncpgDriver(await asyncpg.connect(POSTGRES))))
-        manager.entrypoint("nothing")(nothing_async)
-        await manager.run(batch_size=100, mode=QueueExecutionMode.drain)
-
-    asyncio.run(enqueue() if step == "enqueue" else work())
-
-
-def rq(step: str, jobs: int) -> None:
-    import redis
-    from rq import Queue, SimpleWorker
-
-    connection = redis.Redis.from_url(REDIS)
-    queue = Queue("nothing", connection=connection)
-    if step == "enqueue":
-        for start in range(0, jobs, 1_000):
-            queue.enqueue_many([Queue.prepare_data("peers.nothing") for _ in range(min(1_000, jobs - start))])
-    else:
-        SimpleWorker([queue], connection=connection).work(burst=True, logging_level="ERROR")
-
-
-def arq(step: str, jobs: int) -> None:
-    from arq import create_pool
-    from arq.connections import RedisSettings
-    from arq.worker import Worker, func
-
-    settings = RedisSettings.from_dsn(REDIS)
-
-    async def enqueue() -> None:
-        pool = await create_pool(settings)
-        for start in range(0, jobs, 100):
-            await asyncio.gather(*(pool.enqueue_job("nothing") for _ in range(min(100, jobs - start))))
-
-    if step == "enqueue":
-        asyncio.run(enqueue())
-        return
-    asyncio.set_event_loop(asyncio.new_event_loop())
-    job = func(nothing_async, name="nothing")
-    Worker([job], redis_settings=settings, burst=True, max_jobs=100, poll_delay=0.01, handle_signals=False).run()
-
-
-def dramatiq(step: str, jobs: int) -> None:
-    import dramatiq as peer
-    from dramatiq.brokers.redis import RedisBroker
-
-    broker = RedisBroker(url=REDIS)
-    peer.set_broker(broker)
-    actor = peer.actor(nothing, actor_name="nothing")
-    if step == "enqueue":
-        for _ in range(jobs):
-            actor.send()
-        return
-    worker = peer.Worker(broker, worker_threads=CONCURRENCY)
-    worker.start()
-    broker.join(actor.queue_name)
-    worker.join()
-    worker.stop()
-
-
-PEERS = {peer.__name__: peer for peer in (procrastinate, pgqueuer, rq, arq, dramatiq)}
+HERE = Path(__file__).resolve().parent
+PINS = HERE / "peers.txt"
+ENVIRONMENT = HERE.parents[1] / ".penguinmails" / "bench-peers"
+PEERS = ("procrastinate", "pgqueuer", "rq", "arq", "dramatiq")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("peer", choices=PEERS)
-    parser.add_argument("step", choices=["enqueue", "work"])
-    parser.add_argument("--jobs", type=int, required=True)
+    parser.add_argument("--jobs", type=int, default=50_000)
+    parser.add_argument("--peer-jobs", type=int, default=10_000, help="fewer, because most of them take far longer")
+    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--prepare", action="store_true", help="make the peers' environment and end")
     arguments = parser.parse_args()
-    began = time.time()
-    PEERS[arguments.peer](arguments.step, arguments.jobs)
-    json.dump({"began": began, "ended": time.time()}, sys.stdout)
+    interpreter = peers_interpreter()
+    if not arguments.prepare:
+        json.dump(run(interpreter, arguments), sys.stdout, indent=2)
+
+
+def peers_interpreter() -> Path:
+    """Returns the interpreter of an environment that holds exactly the pinned peers."""
+    interpreter, installed = ENVIRONMENT / "bin" / "python", ENVIRONMENT / PINS.name
+    if not installed.exists() or installed.read_text() != PINS.read_text():
+        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+        venv.create(ENVIRONMENT, with_pip=True)
+        subprocess.run([interpreter, "-m", "pip", "install", "--quiet", "-r", PINS], check=True, stdout=sys.stderr)
+        shutil.copyfile(PINS, installed)  # last: a killed installation is made again
+    return interpreter
+
+
+def run(interpreter: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measures everything on servers of its own."""
+    from own import drain_rates
+    from servers import machine, own_servers
+
+    from penguinmails.stack import embedded
+
+    results: dict[str, Any] = {}
+    with own_servers() as (stores, home):
+        for name, in_children in (("penguinmails, in process", False), ("penguinmails, child processes", True)):
+            results[name] = drain_rates(stores, arguments.jobs, workers=arguments.workers, in_children=in_children)
+        server = embedded.ensure(home)
+        for peer in PEERS:
+            print(f"measuring {peer}", file=sys.stderr)
+            results[peer] = _peer(interpreter, peer, arguments, dict(os.environ) | _addresses(server, peer))
+    pins = [line for line in PINS.read_text().splitlines() if not line.startswith("#")]
+    return {"machine": machine(), "workers": arguments.workers, "peers": pins, "results": results}
+
+
+def _peer(
+    interpreter: Path, peer: str, arguments: argparse.Namespace, environment: dict[str, str]
+) -> dict[str, float | str]:
+    def start(step: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [interpreter, HERE / "peer_process.py", peer, step, "--jobs", str(arguments.peer_jobs)],
+            env=environment,
+            cwd=HERE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(process: subprocess.Popen[str]) -> dict[str, float]:
+        output, errors = process.communicate(timeout=300)
+        if process.returncode:
+            raise RuntimeError(errors[-500:])
+        answer: dict[str, float] = json.loads(output.splitlines()[-1])
+        return answer
+
+    processes: list[subprocess.Popen[str]] = []
+    try:
+        enqueued = finish(start("enqueue"))
+        processes = [start("work") for _ in range(arguments.workers)]
+        worked = [finish(process) for process in processes]
+    except (RuntimeError, subprocess.TimeoutExpired, json.JSONDecodeError, IndexError) as error:
+        return {"error": str(error)}
+    finally:
+        for process in processes:
+            process.kill()
+    seconds = max(each["ended"] for each in worked) - min(each["began"] for each in worked)
+    return {
+        "enqueue_jobs_per_second": arguments.peer_jobs / (enqueued["ended"] - enqueued["began"]),
+        "drain_jobs_per_second": arguments.peer_jobs / seconds,
+    }
+
+
+def _addresses(server: Any, peer: str) -> dict[str, str]:
+    """A database and an empty Redis for one peer."""
+    import psycopg
+    import redis
+
+    with psycopg.connect(server.postgres.superuser_dsn(), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE peer_{peer} OWNER penguinmails_queue".encode())
+    url = server.redis_url().get_secret_value()
+    client = redis.Redis.from_url(url)
+    client.flushall()
+    client.close()
+    postgres = server.postgres_url(f"peer_{peer}", login="penguinmails_queue").get_secret_value()
+    return {"PEER_POSTGRES_URL": postgres, "PEER_REDIS_URL": url}
 
 
 if __name__ == "__main__":

@@ -20,9 +20,18 @@ SET due = true
 FROM arrived
 WHERE jobs.id = arrived.id;
 
--- name: queue_names
--- All queues.
-SELECT name FROM job_queues ORDER BY name;
+-- name: queues_with_ready_jobs
+-- What a relay asks at every turn: one look into the index a queue, however long its backlog.
+SELECT job_queues.name
+FROM job_queues
+CROSS JOIN LATERAL (
+    SELECT
+    FROM jobs
+    WHERE jobs.queue_name = job_queues.name AND jobs.status IN ('queued', 'retry_scheduled') AND jobs.due
+    LIMIT 1
+) AS ready
+WHERE job_queues.is_active
+ORDER BY job_queues.name;
 
 -- name: claim
 -- Takes ready jobs, as many a lane (queue and band) as there is room for. Tenants take turns, each with its own jobs soonest

@@ -107,6 +107,7 @@ def _statements(connection: Connection) -> Iterator[tuple[str, str, dict[str, An
     yield "fail", PROTOCOL["fail"], running | report, BATCH
     # Looks at twice as many as it takes, changes those it takes, and finds each tenant by one row.
     yield "claim", PROTOCOL["claim"], lanes | {"hand_off_seconds": 10, "most": None}, 3 * BATCH + TENANTS
+    yield "queues_with_ready_jobs", PROTOCOL["queues_with_ready_jobs"], {}, 1
     yield "promote_due", PROTOCOL["promote_due"], {"batch": BATCH}, 0
     yield "overdue_hand_offs", REAPER["overdue_hand_offs"], {"batch": BATCH}, 0
     yield "reclaim", REAPER["reclaim"], {"batch": BATCH, "crash_limit": 5}, 10_000
