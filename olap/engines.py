@@ -47,10 +47,15 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Relation:
-    """A named SELECT, rendered for the engine."""
+    """A named SELECT, rendered for the engine.
+
+    Args:
+        kept: much is made from it, so the engine keeps its rows instead of making them again each time.
+    """
 
     name: str
     sql: str
+    kept: bool = False
 
 
 def make_marts(
@@ -70,7 +75,8 @@ def make_marts(
     for source in SOURCES:
         _landed(session, source, files.get(source.table, ())).createOrReplaceTempView(f"landed_{source.table}")
     for relation in relations(manifests, as_of):
-        session.sql(relation.sql).createOrReplaceTempView(relation.name)
+        made = session.sql(relation.sql)
+        (made.persist() if relation.kept else made).createOrReplaceTempView(relation.name)
 
 
 def events_by_day(session: Session) -> Any:
@@ -86,11 +92,11 @@ def relations(manifests: Sequence[Manifest], as_of: datetime) -> Iterator[Relati
     yield Relation("events_in_scope", "SELECT * FROM email_events")
     yield Relation("messages_in_scope", "SELECT * FROM email_messages")
     for name in _FACT_STEPS:
-        yield Relation(name, render(fact_select(name)))
+        yield Relation(name, render(fact_select(name)), kept=True)
     yield Relation("signed_facts", "SELECT *, 1 AS sign FROM message_facts")
     yield Relation("first_touches", render(fact_select("first_touches")))
     for fact in FACTS:
-        yield Relation(fact.name, render(fact.sql))
+        yield Relation(fact.name, render(fact.sql), kept=True)
     for name in RELATIONS:
         yield Relation(name, render(relation_sql(name)))
     for mart in MARTS:

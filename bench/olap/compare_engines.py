@@ -1,9 +1,13 @@
 """Every mart on Spark beside the same mart on DuckDB, row for row, over the same landing zone.
 
-    python bench/olap/compare_engines.py [--remote sc://host:15002]
+    python bench/olap/compare_engines.py                             Sail, which speaks Spark Connect without a JVM
+    python bench/olap/compare_engines.py --standalone                real Spark: a master and two workers on this machine
+    python bench/olap/compare_engines.py --master spark://host:7077  a cluster; Spark Connect is started on this machine
+    python bench/olap/compare_engines.py --remote sc://host:15002    a Spark Connect server that runs already
 
-Without --remote it starts Sail, which speaks Spark Connect without a JVM. Needs `pyspark-client` and, without --remote,
-`pysail`. Prints one JSON document; exits with 1 when a row differs.
+--standalone and --master need Java 17 or newer; Spark itself is installed into an environment of its own, outside the
+project's. A cluster on other machines reads the bucket itself: `--landing s3a://bucket`. Uses the stores of the environment
+(PENGUINMAILS_HOME). Prints one JSON document; exits with 1 when a row differs.
 """
 
 from __future__ import annotations
@@ -12,79 +16,69 @@ import argparse
 import json
 import sys
 import time
-from datetime import datetime
-from decimal import Decimal
-from typing import Any
-from uuid import UUID
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 
-from pyspark.sql import SparkSession
+from spark_standalone import connect_server, standalone_cluster
 
-from penguinmails.olap.engines import make_marts
-from penguinmails.olap.marts import MARTS
+from penguinmails.olap.distributed import open_session, publish_from_engine
 from penguinmails.olap.publishing import publish
-from penguinmails.olap.reading import open_marts
-from penguinmails.olap.roll_up import landing_of, roll_up
-from penguinmails.stack.stores import Stores, resolve
+from penguinmails.olap.roll_up import rebuild, roll_up
+from penguinmails.olap.verifying import compare_published
+from penguinmails.stack.stores import resolve
 
 
-def compare(stores: Stores, session: SparkSession) -> list[dict[str, Any]]:
-    """Returns, for every mart, its rows and how many differ."""
-    landing = landing_of(stores)
-    files: dict[str, list[tuple[int, str]]] = {}
-    for batch in landing.chain():
-        for table, landed in landing.manifest(batch).sources.items():
-            files.setdefault(table, []).extend((batch, str(path)) for path in landing.fetch(landed))
-    make_marts(session, landing, files)
-    found = []
-    with open_marts(stores) as connection:
-        for mart in MARTS:
-            names = [name for name in mart.column_names if name != "updated"]
-            started_at = time.perf_counter()
-            theirs = sorted(
-                tuple(_plain(value) for value in row) for row in session.table(mart.name).select(*names).collect()
-            )
-            seconds = time.perf_counter() - started_at
-            question = f"SELECT {', '.join(names)} FROM {mart.name}"
-            ours = sorted(tuple(_plain(value) for value in row) for row in connection.execute(question).fetchall())
-            differing = len(set(ours) ^ set(theirs)) + abs(len(ours) - len(theirs))
-            found.append({"mart": mart.name, "rows": len(ours), "differing": differing, "seconds": round(seconds, 3)})
-    return found
-
-
-def _plain(value: object) -> str:
-    """Both engines' values in one spelling: UUIDs without hyphens, numbers to six places."""
-    if value is None:
-        return ""
-    if isinstance(value, (float, Decimal)):
-        return f"{float(value):.6f}"
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=None).isoformat()
-    return str(value).replace("-", "") if isinstance(value, (UUID, str)) else str(value)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--remote", help="address of a Spark Connect server")
-    remote = parser.parse_args().remote
-    server = None
-    if remote is None:
+@contextmanager
+def engine(arguments: argparse.Namespace) -> Iterator[str]:
+    """Yields the address of the Spark Connect server that was asked for, and stops what was started for it."""
+    if arguments.remote:
+        yield arguments.remote
+    elif arguments.master:
+        with connect_server(arguments.master) as address:
+            yield address
+    elif arguments.standalone:
+        with standalone_cluster(workers=2) as master, connect_server(master) as address:
+            yield address
+    else:
         from pysail.spark import SparkConnectServer
 
         server = SparkConnectServer("127.0.0.1", 0)
         server.start(background=True)
-        remote = "sc://{}:{}".format(*server.listening_address)
+        try:
+            yield "sc://{}:{}".format(*server.listening_address)
+        finally:
+            server.stop()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--remote", help="address of a Spark Connect server")
+    which.add_argument("--master", help="address of a Spark master")
+    which.add_argument("--standalone", action="store_true", help="start a master and two workers here")
+    parser.add_argument("--landing", help="the bucket as the engine reaches it")
+    arguments = parser.parse_args()
     stores = resolve()
     roll_up(stores)
-    publish(stores)
-    session = SparkSession.builder.remote(remote).getOrCreate()
-    try:
-        found = compare(stores, session)
-    finally:
-        session.stop()
-        if server is not None:
-            server.stop()
-    json.dump(found, sys.stdout, indent=2)
-    return 1 if any(mart["differing"] for mart in found) else 0
+    started_at = time.perf_counter()
+    rebuild(stores)
+    ours = publish(stores)
+    duckdb_seconds = time.perf_counter() - started_at
+    with engine(arguments) as address, open_session(address) as session:
+        version = session.sql("SELECT version()").collect()[0][0]
+        theirs = publish_from_engine(stores, session, landing_address=arguments.landing)
+    compared = compare_published(theirs.path, ours.path)
+    document = {
+        "engine_version": version,
+        "engine_seconds": round(theirs.seconds, 2),
+        "duckdb_seconds": round(duckdb_seconds, 2),
+        "marts": len(compared),
+        "rows": sum(mart.rows for mart in compared),
+        "marts_that_differ": [asdict(mart) for mart in compared if mart.missing or mart.unexpected],
+    }
+    json.dump(document, sys.stdout, indent=2)
+    return 1 if document["marts_that_differ"] else 0
 
 
 if __name__ == "__main__":

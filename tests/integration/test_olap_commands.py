@@ -176,8 +176,17 @@ def test_the_notebook_runs(stores: Stores, filled: Stores, monkeypatch: pytest.M
 
 
 def test_the_questions_of_the_docs_are_answered(command: Command, filled: Stores) -> None:
-    block = (DOCS / "marts.md").read_text().split("```sql\n")[1].split("```")[0]
-    questions = [question for question in block.split(";\n") if question.strip()]
-    assert len(questions) == 5
-    for question in questions:
+    first, dashboard = (part.split("```")[0] for part in (DOCS / "marts.md").read_text().split("```sql\n")[1:])
+    for question in questions_in(first, expected=5):
         command(cli.sql, "--json", "--", question)
+    ids = {"tenant_id": named("t1"), "campaign_id": named("t1.c1")}
+    with open_marts(filled) as connection:
+        for question in questions_in(dashboard, expected=8):
+            bound = {name: value for name, value in ids.items() if f"${name}" in question}
+            connection.execute(question, bound).fetchall()
+
+
+def questions_in(block: str, *, expected: int) -> list[str]:
+    questions = [question for question in block.split(";\n") if question.strip()]
+    assert len(questions) == expected
+    return questions
