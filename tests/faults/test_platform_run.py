@@ -39,10 +39,12 @@ def kill_while_it_builds_the_marts(platform: Platform) -> None:
     process = platform.start("run", *SYNTHETIC, "--json")
     url = resolve(Settings(home=platform.home)).dagster_url.get_secret_value()
     with psycopg.connect(url, autocommit=True) as connection:
+        made = "SELECT FROM pg_catalog.pg_class WHERE relname = 'concurrency_slots'"
         held = "SELECT FROM concurrency_slots WHERE concurrency_key = 'marts_build' AND run_id IS NOT NULL"
-        while connection.execute(held).fetchone() is None:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
+        for moment in (made, held):
+            while connection.execute(moment).fetchone() is None:
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.01)
         process.kill()
         process.communicate()
         assert connection.execute(held).fetchone() is not None
