@@ -7,13 +7,15 @@ A month goes only when it is older than its policy and no other tier still needs
 no body of its messages is left here. A plan changes nothing. Carrying it out asks the same questions again under a lock, one
 month a transaction, so that it may be killed and run again, and rows that came meanwhile are never lost.
 Rows in a history partition (before 2026) stay: an archive that was loaded on purpose is not old because its mail is.
+The ledger of mail taken in has no partitions, because its key must be unique over all time: its old rows go page by page, each
+only after its message. A source that is read again after that is new mail.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,6 +29,7 @@ from penguinmails.stack.sql import Queries
 
 _QUERIES = Queries(Path(__file__).parent / "retention.sql")
 _LOCK_SECONDS = 5
+_PAGE = 5_000
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,15 @@ POLICIES = MappingProxyType(
             reason="seven years, as bodies in the content tier",
             blockers=(("audit_events_kept_for_law", "events that must be kept longer"),),
         ),
+        "mail_intake": Policy(
+            months=25,
+            reason="as its messages: until then it is what makes loading repeatable, and keeps what was set aside",
+            blockers=(),
+        ),
     }
 )
 """One policy for every growing table; a test asserts that none was forgotten."""
+_LEDGER = "mail_intake"
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ class Step:
 
     Args:
         table: its table.
-        partition: its partition.
+        partition: its partition; of a table that has none, the table again.
         month: its first day.
         size_bytes: with indexes.
         blocked_by: what keeps it; empty when it may go.
@@ -97,6 +106,8 @@ def plan(connection: Connection, *, now: datetime, extracted: str | None) -> lis
     """
     _refuse_what_is_no_snapshot(connection, extracted)
     old = [part for part in partitions(connection) if _is_old(part, now)]
+    before = months_after(now.date(), -POLICIES[_LEDGER].months)
+    items = connection.execute(_QUERIES["old_items"], {"before": datetime.combine(before, time.min, UTC)})
     return [
         Step(
             part.table_name,
@@ -106,7 +117,7 @@ def plan(connection: Connection, *, now: datetime, extracted: str | None) -> lis
             _blocked_by(connection, part, extracted),
         )
         for part in old
-    ]
+    ] + [Step(_LEDGER, _LEDGER, month, size_bytes, "") for month, size_bytes in items]
 
 
 def apply(
@@ -122,9 +133,20 @@ def apply(
     """
     done = []
     for step in plan(connection, now=now, extracted=extracted):
-        done.append(step if step.blocked_by else _take_out(connection, step, extracted))
+        done.append(step if step.blocked_by else _carry_out(connection, step, extracted))
         progress(1)
     return done
+
+
+def _carry_out(connection: Connection, step: Step, extracted: str | None) -> Step:
+    return _forget_items(connection, step) if step.table == _LEDGER else _take_out(connection, step, extracted)
+
+
+def _forget_items(connection: Connection, step: Step) -> Step:
+    values = {"month": step.month, "limit": _PAGE}
+    while connection.execute(_QUERIES["forget_old_items"], values).rowcount:
+        continue
+    return step
 
 
 def _is_old(part: Partition, now: datetime) -> bool:

@@ -34,3 +34,36 @@ DROP TABLE {partition};
 
 -- name: snapshot_is_one
 SELECT %(extracted)s::pg_snapshot;
+
+-- name: old_items
+-- Items of the ledger that were taken in before a time and whose message is here no more, by month.
+SELECT
+    date_trunc('month', items.created AT TIME ZONE 'UTC')::date AS month,
+    sum(pg_column_size(items.*))::bigint AS size_bytes
+FROM mail_intake AS items
+WHERE items.created < %(before)s
+  AND NOT EXISTS (
+      SELECT
+      FROM email_messages AS messages
+      WHERE messages.tenant_id = items.tenant_id
+        AND messages.id = items.message_id
+  )
+GROUP BY 1
+ORDER BY 1;
+
+-- name: forget_old_items
+-- A page of one month.
+DELETE FROM mail_intake
+WHERE (tenant_id, id) IN (
+    SELECT items.tenant_id, items.id
+    FROM mail_intake AS items
+    WHERE items.created >= %(month)s::date::timestamp AT TIME ZONE 'UTC'
+      AND items.created < (%(month)s::date + interval '1 month') AT TIME ZONE 'UTC'
+      AND NOT EXISTS (
+          SELECT
+          FROM email_messages AS messages
+          WHERE messages.tenant_id = items.tenant_id
+            AND messages.id = items.message_id
+      )
+    LIMIT %(limit)s
+);
