@@ -6,12 +6,10 @@ Belongs here: arguments, progress and printing. Does not belong here: what the c
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import click
@@ -19,17 +17,18 @@ from rich.table import Table
 
 from penguinmails.content_store import bucket_probe, checking, export, index, message_parts
 from penguinmails.content_store.bucket import open_bucket
-from penguinmails.content_store.cli_deletion import COMMANDS
+from penguinmails.content_store.cli_deletion import COMMANDS as DELETION
+from penguinmails.content_store.cli_erasure import COMMANDS as ERASURE
+from penguinmails.content_store.cli_support import open_bodies, open_stores, progress_bar
 from penguinmails.content_store.hand_over import hand_over
-from penguinmails.content_store.ports import DEFAULT_GRACE, MessageBodies
+from penguinmails.content_store.ports import DEFAULT_GRACE
 from penguinmails.content_store.reading import ContentReader
 from penguinmails.content_store.statistics import content_statistics
 from penguinmails.content_store.sweeping import sweep
 from penguinmails.stack.clock import utc_now
-from penguinmails.stack.console import console, json_option, notes, print_json, progress, size
+from penguinmails.stack.console import console, json_option, notes, print_json, size
 from penguinmails.stack.errors import InputError
-from penguinmails.stack.ports import port
-from penguinmails.stack.stores import Stores, resolve
+from penguinmails.stack.stores import Stores
 
 _PARTS = ("eml", "text", "html", "headers", "attachment")
 
@@ -45,10 +44,10 @@ def content() -> None:
 @json_option
 def hand_over_command(day: datetime | None, grace_hours: float, as_json: bool) -> None:
     """Move waiting messages from the OLTP tier into the object store."""
-    stores = resolve()
-    bodies = _bodies(stores)
+    stores = open_stores()
+    bodies = open_bodies(stores)
     chosen = day.date() if day else None
-    with _bar("Handing over", bodies.backlog(chosen).messages, visible=not as_json) as tick:
+    with progress_bar("Handing over", bodies.backlog(chosen).messages, visible=not as_json) as tick:
         report = hand_over(stores, bodies, clock=utc_now, day=chosen, grace=timedelta(hours=grace_hours), progress=tick)
     if as_json:
         print_json({**asdict(report), "ratio": report.ratio})
@@ -90,13 +89,13 @@ def get(
     as_json: bool,
 ) -> None:
     """Print or save one message or a part of it, or with --all save every message."""
-    stores = resolve()
+    stores = open_stores()
     if everything:
         _get_all(stores, folder, tenant_id, as_json=as_json)
         return
     if (storage_key is None) == (message_id is None):
         raise InputError("message", "is not named once", "Give a storage key or --message ID.")
-    with ContentReader(stores, bodies=_bodies(stores)) as reader:
+    with ContentReader(stores, bodies=open_bodies(stores)) as reader:
         raw = reader.read(storage_key) if storage_key else reader.read_message_id(_given(message_id))
     chosen = _part(raw, part, number)
     if output is not None:
@@ -113,7 +112,7 @@ def get(
 @json_option
 def stats(as_json: bool) -> None:
     """Show what is held: messages, bytes before and after, packs, classes."""
-    figures = content_statistics(resolve())
+    figures = content_statistics(open_stores())
     if as_json:
         print_json({**asdict(figures), "ratio": figures.ratio})
         return
@@ -135,10 +134,10 @@ def stats(as_json: bool) -> None:
 @json_option
 def check(sample: int, as_json: bool) -> None:
     """Check references, packs, orphans and a sample of hashes."""
-    stores = resolve()
-    with _bar("Checking", None, visible=not as_json) as tick:
+    stores = open_stores()
+    with progress_bar("Checking", None, visible=not as_json) as tick:
         reports = [
-            checking.check_references(stores, _bodies(stores), progress=tick),
+            checking.check_references(stores, open_bodies(stores), progress=tick),
             checking.check_packs(stores, progress=tick),
             checking.check_orphans(stores, clock=utc_now),
             checking.check_sample(stores, messages=sample, progress=tick),
@@ -150,8 +149,8 @@ def check(sample: int, as_json: bool) -> None:
 @json_option
 def verify(as_json: bool) -> None:
     """Read every pack whole and compare it with what was stored."""
-    stores = resolve()
-    with _bar("Verifying", content_statistics(stores).packs, visible=not as_json) as tick:
+    stores = open_stores()
+    with progress_bar("Verifying", content_statistics(stores).packs, visible=not as_json) as tick:
         reports = [checking.verify_packs(stores, clock=utc_now, progress=tick)]
     _print_checks(reports, as_json=as_json)
 
@@ -160,7 +159,7 @@ def verify(as_json: bool) -> None:
 @json_option
 def sweep_command(as_json: bool) -> None:
     """Remove the objects of packs that were given up or condemned."""
-    report = sweep(resolve(), clock=utc_now)
+    report = sweep(open_stores(), clock=utc_now)
     if as_json:
         print_json(report)
     else:
@@ -171,7 +170,7 @@ def sweep_command(as_json: bool) -> None:
 @json_option
 def probe(as_json: bool) -> None:
     """Try on a scratch object what the object store really does."""
-    report = bucket_probe.probe_bucket(open_bucket(resolve()))
+    report = bucket_probe.probe_bucket(open_bucket(open_stores()))
     if as_json:
         print_json({**asdict(report), "usable": report.usable})
     else:
@@ -190,21 +189,21 @@ def probe(as_json: bool) -> None:
 @json_option
 def migrate(as_json: bool) -> None:
     """Bring the content database up to date."""
-    applied = index.migrate(resolve())
+    applied = index.migrate(open_stores())
     if as_json:
         print_json({"applied": applied})
     else:
         console.print(f"Applied: {', '.join(applied)}" if applied else "Nothing to apply.")
 
 
-for _command in COMMANDS:
+for _command in (*DELETION, *ERASURE):
     content.add_command(_command)
 
 
 def _get_all(stores: Stores, folder: Path | None, tenant_id: UUID | None, *, as_json: bool) -> None:
     if folder is None:
         raise InputError("--to", "is missing", "Name the folder that --all writes into.")
-    with _bar("Reading", content_statistics(stores).messages, visible=not as_json) as tick:
+    with progress_bar("Reading", content_statistics(stores).messages, visible=not as_json) as tick:
         report = export.save_all(stores, folder, tenant_id=tenant_id, progress=tick)
     if as_json:
         print_json(report)
@@ -241,19 +240,7 @@ def _part(raw: bytes, part: str, number: int) -> bytes:
     return choices[part]()
 
 
-def _bodies(stores: Stores) -> MessageBodies:
-    bodies: MessageBodies = port("message_bodies")(stores)
-    return bodies
-
-
 def _given(message_id: UUID | None) -> UUID:
     if message_id is None:
         raise InputError("message", "is not named", "Give a storage key or --message ID.")
     return message_id
-
-
-@contextmanager
-def _bar(description: str, total: int | None, *, visible: bool) -> Iterator[Callable[[int], Any]]:
-    with progress(visible=visible) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda units: bar.advance(task, units)

@@ -1,8 +1,9 @@
-"""`penguinmails content …`: what deletes, keeps, erases, compacts, repairs and rotates keys.
+"""`penguinmails content …`: what deletes, ages out, compacts, repairs and rotates keys.
 
 Nothing destructive happens without `--execute`: without it each command says what it would do.
 
-Belongs here: arguments and printing of those commands. Does not belong here: reading and storing (cli.py).
+Belongs here: arguments and printing of those commands. Does not belong here: reading and storing (cli.py), holds and
+erasure (cli_erasure.py).
 """
 
 from __future__ import annotations
@@ -15,101 +16,42 @@ from uuid import UUID
 import click
 from rich.table import Table
 
-from penguinmails.content_store import erasure, holds, retention
-from penguinmails.content_store.certificates import check_chain
+from penguinmails.content_store import retention
+from penguinmails.content_store.cli_support import (
+    all_names,
+    execute_option,
+    file_option,
+    names_argument,
+    open_stores,
+    tenant_option,
+)
 from penguinmails.content_store.compaction import compact, plan_compaction
-from penguinmails.content_store.deletion import soft_delete, undelete
+from penguinmails.content_store.deletion import plan_deletion, soft_delete, undelete
 from penguinmails.content_store.key_rotation import rotate_key
 from penguinmails.content_store.repair import repair_index
 from penguinmails.content_store.storage_layout import ids_of
 from penguinmails.stack.clock import utc_now
 from penguinmails.stack.console import console, json_option, print_json, size
 from penguinmails.stack.errors import InputError
-from penguinmails.stack.stores import resolve
-
-_execute = click.option("--execute", is_flag=True, help="Do it; without this, only say what would be done.")
-_tenant = click.option("--tenant", "tenant_id", type=click.UUID, required=True)
-_named = click.argument("storage_keys", nargs=-1)
-_file = click.option(
-    "--from",
-    "listed",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="File of storage keys, one a line.",
-)
 
 
 @click.command("delete")
-@_named
-@_file
-@_execute
+@names_argument
+@file_option
+@execute_option
 @json_option
 def delete_command(storage_keys: tuple[str, ...], listed: Path | None, execute: bool, as_json: bool) -> None:
     """Make messages unreadable; can be undone for 30 days."""
-    _change("delete", _names(storage_keys, listed), execute=execute, as_json=as_json)
+    _change("delete", all_names(storage_keys, listed), execute=execute, as_json=as_json)
 
 
 @click.command("undelete")
-@_named
-@_file
+@names_argument
+@file_option
 @json_option
 def undelete_command(storage_keys: tuple[str, ...], listed: Path | None, as_json: bool) -> None:
     """Make deleted messages readable again."""
-    _change("undelete", _names(storage_keys, listed), execute=True, as_json=as_json)
-
-
-@click.group("hold")
-def hold_group() -> None:
-    """Legal holds: what is under one is not deleted for any reason."""
-
-
-@hold_group.command("place")
-@_tenant
-@click.option("--matter", required=True, help="File number of the legal matter; no names.")
-@click.option("--everything", is_flag=True, help="All the tenant has and will have.")
-@_named
-@_file
-@json_option
-def hold_place(
-    tenant_id: UUID, matter: str, everything: bool, storage_keys: tuple[str, ...], listed: Path | None, as_json: bool
-) -> None:
-    """Hold messages, or with --everything a whole tenant."""
-    names = None if everything else _names(storage_keys, listed)
-    placed = holds.place_hold(resolve(), tenant_id, matter=matter, storage_keys=names, clock=utc_now)
-    if as_json:
-        print_json(placed)
-    else:
-        console.print(f"Hold {placed.hold_id}: " + ("everything" if everything else f"{placed.messages:,} messages"))
-        for name in placed.not_there:
-            console.print(f"not held, not there: {name}", markup=False)
-    sys.exit(1 if placed.not_there else 0)
-
-
-@hold_group.command("release")
-@click.argument("hold_id", type=click.UUID)
-@json_option
-def hold_release(hold_id: UUID, as_json: bool) -> None:
-    """End a hold and carry out the erasures it blocked."""
-    stores = resolve()
-    holds.release_hold(stores, hold_id, clock=utc_now)
-    _print_erasures(erasure.run_erasures(stores, clock=utc_now), as_json=as_json)
-
-
-@hold_group.command("list")
-@json_option
-def hold_list(as_json: bool) -> None:
-    """List the holds."""
-    found = holds.list_holds(resolve())
-    if as_json:
-        print_json(found)
-        return
-    table = Table("hold", "tenant", "matter", "covers", "placed", "released")
-    for item in found:
-        covers = "everything" if item.whole_tenant else f"{item.messages:,} messages"
-        released = f"{item.released_at:%Y-%m-%d}" if item.released_at else ""
-        table.add_row(
-            str(item.hold_id), str(item.tenant_id), item.matter, covers, f"{item.placed_at:%Y-%m-%d}", released
-        )
-    console.print(table)
+    _change("undelete", all_names(storage_keys, listed), execute=True, as_json=as_json)
 
 
 @click.group("retention")
@@ -118,29 +60,47 @@ def retention_group() -> None:
 
 
 @retention_group.command("policy")
-@_tenant
+@tenant_option
 @click.option("--class", "retention_class", required=True)
 @click.option("--days", type=int, required=True)
-def retention_policy(tenant_id: UUID, retention_class: str, days: int) -> None:
+@json_option
+def retention_policy(tenant_id: UUID, retention_class: str, days: int, as_json: bool) -> None:
     """Let a tenant keep a class of mail for so many days."""
-    retention.set_policy(resolve(), tenant_id, retention_class, days, clock=utc_now)
-    console.print(f"{retention_class} mail of {tenant_id} is kept for {days:,} days.")
+    retention.set_policy(open_stores(), tenant_id, retention_class, days, clock=utc_now)
+    if as_json:
+        print_json({"tenant_id": tenant_id, "retention_class": retention_class, "keep_days": days})
+    else:
+        console.print(f"{retention_class} mail of {tenant_id} is kept for {days:,} days.")
+
+
+@retention_group.command("policies")
+@json_option
+def retention_policies(as_json: bool) -> None:
+    """List where mail is kept for another time than the default."""
+    found = retention.policies(open_stores())
+    if as_json:
+        print_json(found)
+        return
+    table = Table("tenant", "class", "days", "since")
+    for item in found:
+        table.add_row(str(item.tenant_id), item.retention_class, f"{item.keep_days:,}", f"{item.changed_at:%Y-%m-%d}")
+    console.print(table)
 
 
 @retention_group.command("plan")
 @json_option
 def retention_plan(as_json: bool) -> None:
     """Say what is past its time."""
-    _print_plan(retention.plan_retention(resolve(), clock=utc_now), as_json=as_json)
+    _print_plan(retention.plan_retention(open_stores(), clock=utc_now), as_json=as_json)
 
 
 @retention_group.command("apply")
-@_execute
+@execute_option
 @click.option("--most", type=int, help="At most so many messages.")
 @json_option
 def retention_apply(execute: bool, most: int | None, as_json: bool) -> None:
     """Make unreadable what is past its time."""
-    stores = resolve()
+    stores = open_stores()
     if not execute:
         _print_plan(retention.plan_retention(stores, clock=utc_now), as_json=as_json)
         return
@@ -152,64 +112,13 @@ def retention_apply(execute: bool, most: int | None, as_json: bool) -> None:
         console.print(f"{done.messages:,} messages ({size(done.raw_bytes)}) made unreadable, {left:,} still due.")
 
 
-@click.command("erase")
-@click.option(
-    "--tenant", "tenant_id", type=click.UUID, help="Whose messages; alone with --everything: the whole tenant."
-)
-@click.option("--everything", is_flag=True, help="All the tenant has now.")
-@click.option("--person", "address", help="The person's address: suppressed for ever. Name their messages as well.")
-@_named
-@_file
-@_execute
-@json_option
-def erase_command(
-    tenant_id: UUID | None,
-    everything: bool,
-    address: str | None,
-    storage_keys: tuple[str, ...],
-    listed: Path | None,
-    execute: bool,
-    as_json: bool,
-) -> None:
-    """Erase messages, a person's messages, or a tenant; without any of them, carry on with the open requests."""
-    stores = resolve()
-    names = None if everything else _names(storage_keys, listed)
-    if everything and tenant_id is None:
-        raise InputError("--everything", "names no tenant", "Give --tenant.")
-    if names:
-        owners = {ids_of(name)[0] for name in names}
-        if len(owners) > 1 or (tenant_id is not None and owners != {tenant_id}):
-            raise InputError("storage keys", "belong to another tenant", "Erase one tenant's messages at a time.")
-        tenant_id = owners.pop()
-    if not execute:
-        what = "the whole tenant" if everything else f"{len(names or ()):,} messages"
-        console.print(f"Would erase {what} for ever, and carry on with the open requests. Add --execute to do it.")
-        return
-    if tenant_id is not None and (everything or names):
-        erasure.request_erasure(stores, tenant_id, storage_keys=names, address=address, clock=utc_now)
-    _print_erasures(erasure.run_erasures(stores, clock=utc_now), as_json=as_json)
-
-
-@click.command("certificates")
-@json_option
-def certificates_command(as_json: bool) -> None:
-    """Check the chain of erasure certificates."""
-    report = check_chain(resolve())
-    if as_json:
-        print_json(report)
-    else:
-        whole = "whole" if report.broken_at is None else f"broken at {report.broken_at}"
-        console.print(f"{report.certificates:,} certificates, the chain is {whole}; newest hash {report.newest_hash}")
-    sys.exit(0 if report.broken_at is None else 4)
-
-
 @click.command("compact")
 @click.option("--erased-now", is_flag=True, help="Take packs with bytes of erased messages at once, not after a week.")
-@_execute
+@execute_option
 @json_option
 def compact_command(erased_now: bool, execute: bool, as_json: bool) -> None:
     """Rewrite packs with many dead bytes, erased messages, or many small siblings."""
-    stores = resolve()
+    stores = open_stores()
     if not execute:
         plan = plan_compaction(stores, clock=utc_now, everything_erased=erased_now)
         if as_json:
@@ -231,11 +140,11 @@ def compact_command(erased_now: bool, execute: bool, as_json: bool) -> None:
 
 
 @click.command("repair-index")
-@_execute
+@execute_option
 @json_option
 def repair_command(execute: bool, as_json: bool) -> None:
     """Bring a restored index up to the packs: locations, sizes, dictionaries. Keys come from the backup alone."""
-    report = repair_index(resolve(), clock=utc_now, execute=execute)
+    report = repair_index(open_stores(), clock=utc_now, execute=execute)
     if as_json:
         print_json(report)
     else:
@@ -249,12 +158,12 @@ def repair_command(execute: bool, as_json: bool) -> None:
 
 
 @click.command("rotate-key")
-@_tenant
+@tenant_option
 @click.option("--resume", is_flag=True, help="Carry on a rotation that was stopped.")
 @json_option
 def rotate_command(tenant_id: UUID, resume: bool, as_json: bool) -> None:
     """Give a tenant a new key and wrap every message's key with it; no pack is touched."""
-    report = rotate_key(resolve(), tenant_id, clock=utc_now, resume=resume)
+    report = rotate_key(open_stores(), tenant_id, clock=utc_now, resume=resume)
     if as_json:
         print_json(report)
     else:
@@ -264,32 +173,31 @@ def rotate_command(tenant_id: UUID, resume: bool, as_json: bool) -> None:
 COMMANDS: tuple[click.Command, ...] = (
     delete_command,
     undelete_command,
-    hold_group,
     retention_group,
-    erase_command,
-    certificates_command,
     compact_command,
     repair_command,
     rotate_command,
 )
 
 
-def _names(storage_keys: tuple[str, ...], listed: Path | None) -> list[str]:
-    lines = listed.read_text(encoding="utf-8").split() if listed else []
-    return list(dict.fromkeys([*storage_keys, *lines]))
-
-
 def _change(what: str, names: list[str], *, execute: bool, as_json: bool) -> None:
     if not names:
         raise InputError("storage keys", "are missing", "Name them, or a file of them with --from.")
-    if not execute:
-        console.print(f"Would {what} {len(names):,} messages. Add --execute to do it.")
-        return
-    stores, changed = resolve(), list[str]()
+    stores, changed, plans = open_stores(), list[str](), []
     for tenant_id in sorted({ids_of(name)[0] for name in names}):
         own = [name for name in names if ids_of(name)[0] == tenant_id]
-        work = soft_delete if what == "delete" else undelete
-        changed += work(stores, tenant_id, own, clock=utc_now)
+        if execute:
+            work = soft_delete if what == "delete" else undelete
+            changed += work(stores, tenant_id, own, clock=utc_now)
+        else:
+            plans.append(plan_deletion(stores, tenant_id, own))
+    if not execute:
+        stored, held = sum(plan.stored for plan in plans), sum(plan.held for plan in plans)
+        if as_json:
+            print_json({"executed": False, "named": len(names), "stored": stored, "held": held})
+        else:
+            console.print(f"Would {what} {stored - held:,} of {len(names):,} messages. Add --execute to do it.")
+        return
     if as_json:
         print_json({"changed": changed, "left_alone": sorted(set(names) - set(changed))})
     else:
@@ -316,13 +224,3 @@ def _print_plan(plan: retention.RetentionPlan, *, as_json: bool) -> None:
         )
     console.print(table)
     console.print(f"{plan.messages:,} messages would become unreadable.")
-
-
-def _print_erasures(states: list[erasure.ErasureState], *, as_json: bool) -> None:
-    if as_json:
-        print_json(states)
-        return
-    for state in states:
-        blocked = f", {state.blocked:,} kept by a legal hold" if state.blocked else ""
-        stands = "bytes gone" if state.gone else "unreadable" if state.effective else "under way"
-        console.print(f"{state.request_id}  {state.scope}: {state.messages:,} messages, {stands}{blocked}")

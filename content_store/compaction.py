@@ -14,7 +14,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 from uuid import UUID
@@ -40,6 +39,7 @@ from penguinmails.content_store.pack import (
 from penguinmails.content_store.pack_writer import give_up, record_pack, store_and_read_back
 from penguinmails.content_store.ports import Progress, no_progress
 from penguinmails.content_store.sealing import TenantKey
+from penguinmails.content_store.steps import AtStep, CompactionStep, no_step
 from penguinmails.content_store.storage_layout import PackGroup, pack_key, storage_key
 from penguinmails.stack.errors import IntegrityError, PlatformError
 from penguinmails.stack.object_store import Bucket, ObjectMissing
@@ -54,16 +54,6 @@ ERASED_AFTER = timedelta(days=7)
 DELETE_AFTER = timedelta(hours=1)
 """How long a condemned pack stays: longer than any read that has looked up its place."""
 _QUERIES = Queries(Path(__file__).parent / "compaction.sql")
-
-
-class CompactionStep(StrEnum):
-    """Every point at which the process may die; the tests kill it at each."""
-
-    PACK_RECORDED = "pack_recorded"
-    BUILT = "built"
-    STORED = "stored"
-    READ_BACK = "read_back"
-    MOVED = "moved"
 
 
 @dataclass(frozen=True)
@@ -132,7 +122,7 @@ def compact(
     everything_erased: bool = False,
     most_bytes: int | None = None,
     progress: Progress = no_progress,
-    at_step: Callable[[CompactionStep], None] = lambda _: None,
+    at_step: AtStep = no_step,
 ) -> CompactionReport:
     """Rewrites the packs worth it, at most about so many bytes; run it again for the rest.
 
@@ -164,7 +154,7 @@ class _Compaction:
         bucket: Bucket,
         keys: KeyRing,
         clock: Callable[[], datetime],
-        at_step: Callable[[CompactionStep], None],
+        at_step: AtStep,
     ) -> None:
         self.connection = connection
         self.bucket = bucket

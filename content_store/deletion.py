@@ -45,6 +45,32 @@ class Destroyed:
         return Destroyed(self.messages + other.messages, self.raw_bytes + other.raw_bytes)
 
 
+@dataclass(frozen=True)
+class DeletionPlan:
+    """What a deletion or an erasure would reach; nothing was changed."""
+
+    named: int | None
+    """Messages that were named; None of a whole tenant."""
+    stored: int
+    held: int
+    """Of the stored ones, messages under a legal hold: they stay."""
+    waiting: int = 0
+    """Messages that still have a body in the OLTP tier, stored ones within their grace included."""
+
+
+def plan_deletion(stores: Stores, tenant_id: UUID, storage_keys: Sequence[str] | None) -> DeletionPlan:
+    """Returns what deleting these messages, or with None the tenant's, would reach in the content tier."""
+    totals = (0, 0)
+    with typed_errors(), connect(stores) as connection:
+        if storage_keys is None:
+            totals = connection.execute(QUERIES["plan_of_tenant"], {"tenant_id": tenant_id}).fetchone() or totals
+        for start in range(0, len(storage_keys or ()), PAGE):
+            values = {"tenant_id": tenant_id, "storage_keys": list((storage_keys or ())[start : start + PAGE])}
+            stored, held = connection.execute(QUERIES["plan_of_named"], values).fetchone() or (0, 0)
+            totals = (totals[0] + stored, totals[1] + held)
+    return DeletionPlan(None if storage_keys is None else len(storage_keys), *totals)
+
+
 def soft_delete(
     stores: Stores, tenant_id: UUID, storage_keys: Sequence[str], *, clock: Callable[[], datetime]
 ) -> list[str]:

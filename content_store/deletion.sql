@@ -81,12 +81,13 @@ INSERT INTO content_holds (hold_id, tenant_id, matter, whole_tenant, placed_at)
 VALUES (%(hold_id)s, %(tenant_id)s, %(matter)s, %(whole_tenant)s, %(now)s);
 
 -- name: hold_messages
+-- Of the index, and of what still waits to be handed over.
 INSERT INTO content_hold_items (hold_id, storage_key, tenant_id)
-SELECT %(hold_id)s, storage_key, tenant_id
-FROM content_objects
-WHERE storage_key = ANY(%(storage_keys)s)
-  AND tenant_id = %(tenant_id)s
-  AND erased_at IS NULL
+SELECT %(hold_id)s, named, %(tenant_id)s
+FROM unnest(%(storage_keys)s::text[]) AS named
+LEFT JOIN content_objects AS object ON object.storage_key = named
+WHERE (object.tenant_id = %(tenant_id)s OR (object.storage_key IS NULL AND named = ANY(%(waiting)s::text[])))
+  AND object.erased_at IS NULL
 RETURNING storage_key;
 
 -- name: hold_tenant_of
@@ -208,10 +209,23 @@ INSERT INTO content_objects (
     storage_key, tenant_id, raw_size_bytes, created_at, expires_at, compression_algorithm, compressed_size_bytes,
     dictionary_id, key_generation, erased_at, erased_because
 )
-SELECT named, %(tenant_id)s, 0, %(now)s, %(now)s, 'none', 0, 0, 0, %(now)s, 'erasure'
+SELECT named, %(tenant_id)s, 0, %(requested_at)s, %(requested_at)s, 'none', 0, 0, 0, %(now)s, 'erasure'
 FROM unnest(%(storage_keys)s::text[]) AS named
-WHERE NOT EXISTS (SELECT FROM content_holds WHERE tenant_id = %(tenant_id)s AND whole_tenant AND released_at IS NULL)
+WHERE NOT is_held(%(tenant_id)s, named)
 ON CONFLICT (storage_key) DO NOTHING;
+
+-- name: erased_of
+SELECT storage_key
+FROM content_objects
+WHERE storage_key = ANY(%(storage_keys)s)
+  AND tenant_id = %(tenant_id)s
+  AND erased_at IS NOT NULL;
+
+-- name: absent_of
+-- Those the index knows nothing of: they wait to be handed over, and a hold keeps them from being erased there.
+SELECT named
+FROM unnest(%(storage_keys)s::text[]) AS named
+WHERE NOT EXISTS (SELECT FROM content_objects WHERE storage_key = named);
 
 -- name: open_erasures
 SELECT request_id, tenant_id, scope, requested_at, effective_at
@@ -298,3 +312,57 @@ ON CONFLICT DO NOTHING;
 SELECT EXISTS (
     SELECT FROM suppressions WHERE tenant_id = %(tenant_id)s AND address_hash = %(address_hash)s
 );
+
+-- name: drop_tenant_keys
+-- Only when no message, no pack, no hold of the tenant is left that needs them. Asked under the tenant's lock.
+UPDATE tenant_keys
+SET dropped_at = %(now)s,
+    dropped_by = %(request_id)s
+WHERE tenant_id = %(tenant_id)s
+  AND generation > 0
+  AND dropped_at IS NULL
+  AND NOT EXISTS (SELECT FROM content_packs WHERE tenant_id = %(tenant_id)s AND state IN ('building', 'live'))
+  AND NOT EXISTS (
+      SELECT
+      FROM content_packs
+      JOIN content_objects USING (pack_id)
+      WHERE content_packs.tenant_id = %(tenant_id)s AND content_objects.erased_at IS NULL
+  )
+  AND NOT EXISTS (SELECT FROM content_holds WHERE tenant_id = %(tenant_id)s AND released_at IS NULL)
+RETURNING generation;
+
+-- name: condemn_dictionaries
+UPDATE dictionaries
+SET state = 'condemned'
+WHERE tenant_id = %(tenant_id)s;
+
+-- name: keys_to_destroy
+SELECT tenant_id, generation, dropped_by
+FROM tenant_keys
+WHERE dropped_at IS NOT NULL
+  AND destroyed_at IS NULL
+ORDER BY tenant_id, generation;
+
+-- name: key_is_destroyed
+UPDATE tenant_keys
+SET destroyed_at = %(now)s
+WHERE tenant_id = %(tenant_id)s
+  AND generation = %(generation)s
+  AND destroyed_at IS NULL;
+
+-- name: plan_of_named
+SELECT
+    count(*) FILTER (WHERE object.erased_at IS NULL) AS stored,
+    count(*) FILTER (WHERE object.erased_at IS NULL AND is_held(object.tenant_id, object.storage_key)) AS held
+FROM content_objects AS object
+WHERE object.storage_key = ANY(%(storage_keys)s)
+  AND object.tenant_id = %(tenant_id)s;
+
+-- name: plan_of_tenant
+SELECT
+    count(*) AS stored,
+    count(*) FILTER (WHERE is_held(object.tenant_id, object.storage_key)) AS held
+FROM content_packs AS pack
+JOIN content_objects AS object USING (pack_id)
+WHERE pack.tenant_id = %(tenant_id)s
+  AND object.erased_at IS NULL;

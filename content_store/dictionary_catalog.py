@@ -31,6 +31,7 @@ from penguinmails.content_store.index import QUERIES, Connection
 from penguinmails.content_store.keys import KeyRing
 from penguinmails.content_store.ports import BodyToStore
 from penguinmails.content_store.sealing import TenantKey, seal, unseal
+from penguinmails.content_store.steps import AtStep, TrainingStep, no_step
 from penguinmails.content_store.storage_layout import dictionary_key
 from penguinmails.stack.object_store import Bucket
 
@@ -79,19 +80,26 @@ class DictionaryCatalog:
         return loaded
 
     def for_writing(
-        self, connection: Connection, key: TenantKey, bodies: Sequence[BodyToStore], *, now: datetime
+        self,
+        connection: Connection,
+        key: TenantKey,
+        bodies: Sequence[BodyToStore],
+        *,
+        now: datetime,
+        at_step: AtStep = no_step,
     ) -> Dictionary:
         """Returns the dictionary to write this batch with, training a new one where that is due and pays.
 
         Args:
             key: the tenant's newest key.
             bodies: a batch of one tenant's messages.
+            at_step: told each step of a training that is now durable.
         """
         with self._one_trains:  # the other workers of a hand-over wait for the dictionary instead of training their own
-            return self._newest_or_better(connection, key, bodies, now)
+            return self._newest_or_better(connection, key, bodies, now, at_step)
 
     def _newest_or_better(
-        self, connection: Connection, key: TenantKey, bodies: Sequence[BodyToStore], now: datetime
+        self, connection: Connection, key: TenantKey, bodies: Sequence[BodyToStore], now: datetime, at_step: AtStep
     ) -> Dictionary:
         row = connection.execute(QUERIES["newest_dictionary"], {"tenant_id": key.tenant_id}).fetchone()
         newest_id, generation, created_at, trained_ratio = row or (BOOTSTRAP_DICTIONARY_ID, 0, None, 0.0)
@@ -108,7 +116,7 @@ class DictionaryCatalog:
         samples = [
             Sample(body.correspondent, body.raw_message) for body in bodies if id(body.raw_message) not in held_back
         ]
-        return self._train(connection, key, samples, trial, present_ratio, generation + 1, now) or newest
+        return self._train(connection, key, samples, trial, present_ratio, generation + 1, now, at_step) or newest
 
     def _train(
         self,
@@ -119,6 +127,7 @@ class DictionaryCatalog:
         present_ratio: float,
         generation: int,
         now: datetime,
+        at_step: AtStep,
     ) -> Dictionary | None:
         chosen = choose_samples(samples)
         candidate = train_dictionary(chosen, _next_id(connection))
@@ -127,7 +136,7 @@ class DictionaryCatalog:
         new_ratio = ratio(candidate, trial)
         if new_ratio < LEAST_GAIN * present_ratio:
             return None
-        if not self._store(connection, key, candidate, generation, len(chosen), new_ratio, now):
+        if not self._store(connection, key, candidate, generation, len(chosen), new_ratio, now, at_step):
             return None
         self._remember(candidate)
         return candidate
@@ -141,6 +150,7 @@ class DictionaryCatalog:
         sampled_messages: int,
         trained_ratio: float,
         now: datetime,
+        at_step: AtStep,
     ) -> bool:
         """Stores and reads back the object, then makes it known: no frame names a dictionary that is not there.
 
@@ -162,12 +172,15 @@ class DictionaryCatalog:
             "now": now,
         }
         connection.execute(QUERIES["record_dictionary"], values)
+        at_step(TrainingStep.RECORDED)
         self._bucket.put(object_key, sealed)
+        at_step(TrainingStep.STORED)
         if self._bucket.get(object_key) != sealed:
             raise ContentDamaged(
                 f"object {object_key}", "reads back as other bytes than were stored", "Check the object store."
             )
         live = connection.execute(QUERIES["dictionary_goes_live"], {"dictionary_id": dictionary.dictionary_id})
+        at_step(TrainingStep.LIVE)
         return live.rowcount == 1
 
     def _load(self, connection: Connection, dictionary_id: int) -> Dictionary:

@@ -23,10 +23,11 @@ from penguinmails.content_store.dictionary_catalog import DictionaryCatalog
 from penguinmails.content_store.errors import ContentDamaged, TenantKeyMissing, TenantKeyWrong
 from penguinmails.content_store.index import QUERIES, Connection, connect, typed_errors
 from penguinmails.content_store.keys import KeyRing, key_source
-from penguinmails.content_store.pack_writer import HandOverStep, PackToWrite, write_pack
+from penguinmails.content_store.pack_writer import PackToWrite, write_pack
 from penguinmails.content_store.ports import DEFAULT_GRACE, BodyToStore, MessageBodies, Progress, no_progress
 from penguinmails.content_store.retention_classes import RETENTION_CLASSES, retention_class
 from penguinmails.content_store.sealing import TenantKey
+from penguinmails.content_store.steps import AtStep, HandOverStep, no_step
 from penguinmails.content_store.storage_layout import PackGroup, storage_key
 from penguinmails.content_store.sweeping import sweep
 from penguinmails.stack.object_store import Bucket
@@ -87,7 +88,7 @@ def hand_over(
     grace: timedelta = DEFAULT_GRACE,
     progress: Progress = no_progress,
     workers: int = WORKERS,
-    at_step: Callable[[HandOverStep], None] = lambda _: None,
+    at_step: AtStep = no_step,
 ) -> HandOverReport:
     """Stores every message that waits, then removes bodies whose grace is over.
 
@@ -138,7 +139,7 @@ class _Run:
         day: date | None,
         clock: Callable[[], datetime],
         progress: Progress,
-        at_step: Callable[[HandOverStep], None],
+        at_step: AtStep,
     ) -> None:
         self.stores = stores
         self.bodies = bodies
@@ -184,7 +185,7 @@ class _Run:
             return
         there = self._already_there(connection, claimed, key)
         new = [body for body in claimed if body.message_id not in there]
-        dictionary = self.dictionaries.for_writing(connection, key, new, now=self.clock())
+        dictionary = self.dictionaries.for_writing(connection, key, new, now=self.clock(), at_step=self.at_step)
         for group, members in _grouped(new):
             pack = PackToWrite(
                 group,
@@ -242,7 +243,7 @@ def _grouped(bodies: Sequence[BodyToStore]) -> Iterator[tuple[PackGroup, list[Bo
         yield group, sorted(members, key=lambda body: body.message_id)
 
 
-def _remove(bodies: MessageBodies, stored_before: datetime, at_step: Callable[[HandOverStep], None]) -> int:
+def _remove(bodies: MessageBodies, stored_before: datetime, at_step: AtStep) -> int:
     removed = 0
     while batch := bodies.remove_stored(stored_before, limit=_REMOVE_BATCH):
         removed += batch

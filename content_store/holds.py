@@ -13,6 +13,8 @@ from uuid import UUID
 
 from penguinmails.content_store.deletion import PAGE, QUERIES, lock_tenant
 from penguinmails.content_store.index import connect, typed_errors
+from penguinmails.content_store.ports import MessageBodies
+from penguinmails.content_store.storage_layout import ids_of, storage_key
 from penguinmails.stack.errors import InputError
 from penguinmails.stack.stores import Stores
 
@@ -42,6 +44,7 @@ class HoldPlaced:
 
 def place_hold(
     stores: Stores,
+    bodies: MessageBodies,
     tenant_id: UUID,
     *,
     matter: str,
@@ -51,9 +54,11 @@ def place_hold(
     """Holds messages, or with None everything the tenant has and will have. Whole or not at all.
 
     Args:
+        bodies: where messages wait to be handed over; they can be held there already.
         matter: file number of the legal matter; no names.
     """
     hold_id, held = uuid.uuid4(), set[str]()
+    waiting = _waiting(bodies, tenant_id, storage_keys or ())
     with typed_errors(), connect(stores) as connection, connection.transaction():
         lock_tenant(connection, tenant_id)
         connection.execute(
@@ -68,7 +73,7 @@ def place_hold(
         )
         for start in range(0, len(storage_keys or ()), PAGE):
             page = list((storage_keys or ())[start : start + PAGE])
-            values = {"hold_id": hold_id, "tenant_id": tenant_id, "storage_keys": page}
+            values = {"hold_id": hold_id, "tenant_id": tenant_id, "storage_keys": page, "waiting": waiting}
             held |= {name for (name,) in connection.execute(QUERIES["hold_messages"], values).fetchall()}
     return HoldPlaced(hold_id, len(held), tuple(sorted(set(storage_keys or ()) - held)))
 
@@ -91,3 +96,9 @@ def list_holds(stores: Stores) -> list[Hold]:
     """Returns every hold, the oldest first."""
     with typed_errors(), connect(stores) as connection:
         return [Hold(*row) for row in connection.execute(QUERIES["holds"]).fetchall()]
+
+
+def _waiting(bodies: MessageBodies, tenant_id: UUID, storage_keys: Sequence[str]) -> list[str]:
+    own = [message_id for owner, message_id in map(ids_of, storage_keys) if owner == tenant_id]
+    here = [bodies.still_here(tenant_id, own[start : start + PAGE]) for start in range(0, len(own), PAGE)]
+    return [storage_key(tenant_id, message_id) for page in here for message_id in page]

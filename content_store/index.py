@@ -26,7 +26,8 @@ _PARAMETERS: dict[str, Any] = {
     "autocommit": True,
     "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
     "application_name": "penguinmails content",
-    "options": "-c statement_timeout=120s -c lock_timeout=30s",
+    # Row level security holds for the owner of the tables too: this tier says that it works for all tenants.
+    "options": "-c statement_timeout=120s -c lock_timeout=30s -c app.works_for=all_tenants",
 }
 
 

@@ -1,9 +1,13 @@
 -- Statements on the index. One statement a block; every list is paged by key.
 
 -- name: newest_key_generation
-SELECT max(generation)
+-- Of mail. A generation that was dropped is never used again: a backup may still know it.
+SELECT
+    max(generation) FILTER (WHERE dropped_at IS NULL) AS in_use,
+    max(generation) AS ever_used
 FROM tenant_keys
-WHERE tenant_id = %(tenant_id)s;
+WHERE tenant_id = %(tenant_id)s
+  AND generation > 0;
 
 -- name: record_key
 -- Two writers at once make the same key, so the first row is right for both.
@@ -12,7 +16,14 @@ VALUES (%(tenant_id)s, %(generation)s, %(check_value)s, %(now)s)
 ON CONFLICT DO NOTHING;
 
 -- name: key_check_value
-SELECT check_value
+SELECT
+    check_value,
+    (
+        SELECT min(in_use.generation)
+        FROM tenant_keys AS in_use
+        WHERE in_use.tenant_id = %(tenant_id)s AND in_use.generation > 0 AND in_use.dropped_at IS NULL
+    ) AS first_generation,
+    dropped_at IS NOT NULL AS dropped
 FROM tenant_keys
 WHERE tenant_id = %(tenant_id)s
   AND generation = %(generation)s;
@@ -34,7 +45,7 @@ VALUES (
 );
 
 -- name: pack_goes_live
--- Changes no row when the pack was taken from its builder meanwhile.
+-- Changes no row when the pack was taken from its builder meanwhile, or its key was dropped with all the tenant's mail.
 UPDATE content_packs
 SET state = 'live',
     size_bytes = %(size_bytes)s,
@@ -43,7 +54,14 @@ SET state = 'live',
     stored_at = %(now)s,
     verified_at = %(now)s
 WHERE pack_id = %(pack_id)s
-  AND state = 'building';
+  AND state = 'building'
+  AND EXISTS (
+      SELECT
+      FROM tenant_keys
+      WHERE tenant_keys.tenant_id = content_packs.tenant_id
+        AND tenant_keys.generation = content_packs.key_generation
+        AND tenant_keys.dropped_at IS NULL
+  );
 
 -- name: make_staging
 CREATE TEMPORARY TABLE staged_objects (
@@ -279,6 +297,7 @@ WHERE pack_id = %(pack_id)s;
 -- name: known_keys
 SELECT tenant_id, generation
 FROM tenant_keys
+WHERE dropped_at IS NULL
 ORDER BY tenant_id, generation;
 
 -- name: newest_dictionary
@@ -307,7 +326,14 @@ VALUES (
 UPDATE dictionaries
 SET state = 'live'
 WHERE dictionary_id = %(dictionary_id)s
-  AND state = 'building';
+  AND state = 'building'
+  AND EXISTS (
+      SELECT
+      FROM tenant_keys
+      WHERE tenant_keys.tenant_id = dictionaries.tenant_id
+        AND tenant_keys.generation = dictionaries.key_generation
+        AND tenant_keys.dropped_at IS NULL
+  );
 
 -- name: locate_dictionary
 SELECT tenant_id, key_generation, object_key
@@ -315,17 +341,17 @@ FROM dictionaries
 WHERE dictionary_id = %(dictionary_id)s;
 
 -- name: abandoned_dictionaries
+-- Those whose training died, and those of a tenant whose mail was erased.
 SELECT dictionary_id, object_key
 FROM dictionaries
-WHERE state = 'building'
-  AND created_at < %(started_before)s
+WHERE ((state = 'building' AND created_at < %(started_before)s) OR state = 'condemned')
 ORDER BY dictionary_id
 LIMIT %(limit)s;
 
 -- name: forget_abandoned_dictionary
 DELETE FROM dictionaries
 WHERE dictionary_id = %(dictionary_id)s
-  AND state = 'building';
+  AND state IN ('building', 'condemned');
 
 -- name: page_of_older_keys
 SELECT object.storage_key, object.key_generation, object.wrapped_key

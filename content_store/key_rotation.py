@@ -15,6 +15,7 @@ from uuid import UUID
 from penguinmails.content_store.index import QUERIES, connect, typed_errors
 from penguinmails.content_store.keys import KeyRing, key_source
 from penguinmails.content_store.ports import Progress, no_progress
+from penguinmails.content_store.steps import AtStep, RotationStep, no_step
 from penguinmails.stack.stores import Stores
 
 _PAGE = 2_000
@@ -35,13 +36,13 @@ def rotate_key(
     clock: Callable[[], datetime],
     resume: bool = False,
     progress: Progress = no_progress,
-    at_step: Callable[[], None] = lambda: None,
+    at_step: AtStep = no_step,
 ) -> RotationReport:
     """Makes the next generation and wraps every data key of the tenant with it; readers notice nothing.
 
     Args:
         resume: carry on with the newest generation instead of making another.
-        at_step: called after each transaction.
+        at_step: told each step that is now durable.
 
     Raises:
         TenantKeyMissing, TenantKeyWrong: an older generation is not there; messages wrapped with it stay as they are.
@@ -50,7 +51,7 @@ def rotate_key(
     with typed_errors(), connect(stores) as connection:
         newest = ring.for_writing(connection, tenant_id, now=clock())
         key = newest if resume else ring.next_generation(connection, newest, now=clock())
-        at_step()
+        at_step(RotationStep.GENERATION_MADE)
         while rows := connection.execute(
             QUERIES["page_of_older_keys"],
             {"tenant_id": tenant_id, "generation": key.generation, "after": after, "limit": _PAGE},
@@ -70,5 +71,5 @@ def rotate_key(
             )
             after, messages = rows[-1][0], messages + done.rowcount
             progress(done.rowcount)
-            at_step()
+            at_step(RotationStep.PAGE_REWRAPPED)
     return RotationReport(key.generation, messages)

@@ -3,6 +3,8 @@
 Three sources: a master key in `PENGUINMAILS_CONTENT_MASTER_KEY` from which every tenant's key is derived; a key
 management service behind the port `tenant_keys`; otherwise one file a tenant in the keys folder (folder 0700, files
 0600). The index keeps a check value of each key in use, so a lost or exchanged key is an error and never a new key.
+Generations count from 1 and are never used twice, also not after they were dropped with all their tenant's mail;
+generation 0 hashes the addresses a tenant must not write to, and is kept for ever.
 
 Belongs here: finding, making and checking keys. Does not belong here: encrypting with them (sealing.py).
 """
@@ -22,8 +24,6 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from penguinmails.content_store.errors import TenantKeyMissing, TenantKeyWrong
 from penguinmails.content_store.index import QUERIES, Connection
@@ -33,16 +33,7 @@ from penguinmails.stack.errors import SettingsError
 from penguinmails.stack.ports import contributions
 from penguinmails.stack.stores import Stores
 
-FIRST_GENERATION = 1
-
-
-class KeySettings(BaseSettings):
-    """The one secret this tier takes from the environment."""
-
-    model_config = SettingsConfigDict(env_prefix="PENGUINMAILS_CONTENT_", frozen=True, env_ignore_empty=True)
-
-    master_key: SecretStr | None = None
-    """32 bytes in base64 (`openssl rand -base64 32`)."""
+SUPPRESSION_GENERATION = 0
 
 
 class KeyFolder:
@@ -91,6 +82,13 @@ class KeyFolder:
             raise TenantKeyMissing(f"key file {path}", "vanished while it was made", "Run again.")
         return secret
 
+    def destroy(self, tenant_id: UUID, generation: int) -> bool:
+        """Removes the file. What a file system keeps of removed files, and every backup of the folder, is beyond it."""
+        if self.folder.exists():
+            self._path(tenant_id, generation).unlink(missing_ok=True)
+            _sync_folder(self.folder)
+        return True
+
     def _path(self, tenant_id: UUID, generation: int) -> Path:
         return self.folder / f"{tenant_id}.{generation}.key"
 
@@ -113,6 +111,10 @@ class MasterKey:
         assert secret is not None  # noqa: S101 - derived, so always there
         return secret
 
+    def destroy(self, tenant_id: UUID, generation: int) -> bool:  # noqa: ARG002 - as every source
+        """Returns False: whoever has the master key can derive it again."""
+        return False
+
 
 def key_source(stores: Stores) -> TenantKeySource:
     """Returns where keys are kept: a registered key management service, the environment, or the keys folder."""
@@ -120,7 +122,7 @@ def key_source(stores: Stores) -> TenantKeySource:
     if service is not None:
         source: TenantKeySource = service.load()(stores)
         return source
-    master = KeySettings().master_key
+    master = stores.content_master_key
     if master is not None:
         return MasterKey(_decode(master.get_secret_value().encode(), thing="PENGUINMAILS_CONTENT_MASTER_KEY"))
     return KeyFolder(stores.keys_folder)
@@ -166,13 +168,31 @@ class KeyRing:
         self._newest[newest.tenant_id] = generation
         return self.for_reading(connection, newest.tenant_id, generation)
 
+    def for_suppression(self, connection: Connection, tenant_id: UUID, *, now: datetime | None) -> TenantKey | None:
+        """Returns the key that hashes suppressed addresses; with a time, makes the first one where there is none yet."""
+        values = {"tenant_id": tenant_id, "generation": SUPPRESSION_GENERATION}
+        if connection.execute(QUERIES["key_check_value"], values).fetchone() is None:
+            if now is None:
+                return None
+            secret = self._source.create(tenant_id, SUPPRESSION_GENERATION)
+            self._record(connection, TenantKey(tenant_id, SUPPRESSION_GENERATION, secret), now)
+        return self.for_reading(connection, tenant_id, SUPPRESSION_GENERATION)
+
+    def destroy(self, tenant_id: UUID, generation: int) -> bool:
+        """Destroys a key that was dropped; returns False where the source cannot destroy one alone."""
+        self._keys.pop((tenant_id, generation), None)
+        self._newest.pop(tenant_id, None)
+        return self._source.destroy(tenant_id, generation)
+
     def _newest_generation(self, connection: Connection, tenant_id: UUID, now: datetime) -> int:
         row = connection.execute(QUERIES["newest_key_generation"], {"tenant_id": tenant_id}).fetchone()
-        if row is not None and row[0] is not None:
-            return int(row[0])
-        made = TenantKey(tenant_id, FIRST_GENERATION, self._source.create(tenant_id, FIRST_GENERATION))
+        in_use, ever_used = row or (None, None)
+        if in_use is not None:
+            return int(in_use)
+        generation = (ever_used or 0) + 1
+        made = TenantKey(tenant_id, generation, self._source.create(tenant_id, generation))
         self._record(connection, made, now)
-        return FIRST_GENERATION
+        return generation
 
     def _record(self, connection: Connection, key: TenantKey, now: datetime) -> None:
         connection.execute(
@@ -182,15 +202,18 @@ class KeyRing:
 
     def _checked(self, connection: Connection, tenant_id: UUID, generation: int) -> TenantKey:
         thing = f"key generation {generation} of tenant {tenant_id}"
+        values = {"tenant_id": tenant_id, "generation": generation}
+        row = connection.execute(QUERIES["key_check_value"], values).fetchone()
+        check_value, first_generation, dropped = row or (None, None, False)
+        if dropped:
+            raise TenantKeyMissing(thing, "was dropped when all the tenant's mail was erased", "That is final.")
         secret = self._source.secret(tenant_id, generation)
         if secret is None:
             raise TenantKeyMissing(thing, f"is not in {self._source!r}", "Put it back from its backup, then run again.")
-        first = None if generation == FIRST_GENERATION else self.for_reading(connection, tenant_id, FIRST_GENERATION)
+        later = generation != SUPPRESSION_GENERATION and first_generation not in (None, generation)
+        first = self.for_reading(connection, tenant_id, first_generation) if later else None
         key = TenantKey(tenant_id, generation, secret, first.secret if first else None)
-        row = connection.execute(
-            QUERIES["key_check_value"], {"tenant_id": tenant_id, "generation": generation}
-        ).fetchone()
-        if row is None or not hmac.compare_digest(row[0], key.check_value):
+        if check_value is None or not hmac.compare_digest(check_value, key.check_value):
             raise TenantKeyWrong(
                 thing,
                 f"in {self._source!r} is not the one its messages were encrypted with",

@@ -13,7 +13,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -22,28 +21,17 @@ import uuid_utils.compat
 
 from penguinmails.content_store import codec, message_parts
 from penguinmails.content_store.codec import Dictionary
+from penguinmails.content_store.deletion import lock_tenant
 from penguinmails.content_store.errors import ContentDamaged, PackLost
 from penguinmails.content_store.index import QUERIES, Connection
 from penguinmails.content_store.pack import Directory, Entry, build_pack, read_directory
 from penguinmails.content_store.ports import BodyToStore
 from penguinmails.content_store.sealed_message import SealedMessage, seal_message
 from penguinmails.content_store.sealing import TenantKey
+from penguinmails.content_store.steps import AtStep, HandOverStep
 from penguinmails.content_store.storage_layout import LEASE, PackGroup, pack_key, storage_key
 from penguinmails.stack.errors import InputError, PlatformError
 from penguinmails.stack.object_store import Bucket
-
-
-class HandOverStep(StrEnum):
-    """Every point of a hand-over at which the process may die; the tests kill it at each."""
-
-    CLAIMED = "claimed"
-    PACK_RECORDED = "pack_recorded"
-    BUILT = "built"
-    STORED = "stored"
-    READ_BACK = "read_back"
-    COMMITTED = "committed"
-    MARKED = "marked"
-    REMOVED = "removed"
 
 
 @dataclass(frozen=True)
@@ -72,12 +60,12 @@ def write_pack(
     pack: PackToWrite,
     *,
     clock: Callable[[], datetime],
-    at_step: Callable[[HandOverStep], None],
+    at_step: AtStep,
 ) -> PackWritten:
     """Stores the messages; afterwards the index points to them.
 
     Raises:
-        PackLost: it took longer than the lease; nothing points to the pack.
+        PackLost: it took longer than the lease, or the tenant's key was dropped; nothing points to the pack.
         ContentDamaged: what was read back is not what was sent; nothing points to the pack.
         ServerError: the object store or the content database does not answer; run again.
     """
@@ -174,6 +162,7 @@ def _commit(
     now: datetime,
 ) -> None:
     with connection.transaction(), connection.cursor() as cursor:
+        lock_tenant(connection, pack.group.tenant_id)
         cursor.execute(
             QUERIES["pack_goes_live"],
             {
@@ -186,7 +175,9 @@ def _commit(
         )
         if cursor.rowcount != 1:
             raise PackLost(
-                f"pack {directory.pack_id}", "took longer than its lease and was given up", "Run the hand-over again."
+                f"pack {directory.pack_id}",
+                "took longer than its lease, or its tenant was erased meanwhile, and was given up",
+                "Run the hand-over again.",
             )
         cursor.execute(QUERIES["make_staging"])
         with cursor.copy(QUERIES["fill_staging"]) as copy:

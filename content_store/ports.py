@@ -49,8 +49,8 @@ class Backlog(Protocol):
 class MessageBodies(Protocol):
     """The hand-over area (port `message_bodies`). Every call is one short transaction of its own."""
 
-    def backlog(self, day: date | None = None) -> Backlog:
-        """Returns what waits; `day` is the UTC day of intake, None means all."""
+    def backlog(self, day: date | None = None, *, tenant_id: UUID | None = None) -> Backlog:
+        """Returns what waits; `day` is the UTC day of intake; None means every day, every tenant."""
 
     def claim(
         self, owner: UUID, *, max_messages: int, max_bytes: int, day: date | None = None
@@ -75,6 +75,30 @@ class MessageBodies(Protocol):
     def storage_keys(self, *, after: UUID | None, limit: int) -> Sequence[tuple[UUID, UUID, str]]:
         """Returns (tenant_id, message_id, storage_key) of stored messages, ordered by message_id, from `after` on."""
 
+    def messages_of(
+        self,
+        tenant_id: UUID,
+        *,
+        campaign_id: UUID | None = None,
+        address: str | None = None,
+        taken_in_by: datetime | None = None,
+        after: UUID | None,
+        limit: int,
+    ) -> Sequence[UUID]:
+        """Returns ids of messages that have a body, stored or waiting: a page, ordered by id, from `after` on.
+
+        Args:
+            campaign_id: only this campaign's.
+            address: only those from or to this address (in any case); instead of a campaign.
+            taken_in_by: only what had come in by then.
+        """
+
+    def still_here(self, tenant_id: UUID, message_ids: Sequence[UUID]) -> set[UUID]:
+        """Returns those whose body is in the hand-over area, stored or not."""
+
+    def drop_bodies(self, tenant_id: UUID, message_ids: Sequence[UUID]) -> int:
+        """Removes these bodies for ever, stored or not; returns how many were there. Idempotent."""
+
 
 class TenantKeySource(Protocol):
     """Where tenant keys are kept: files, the environment, or a key management service (port `tenant_keys`).
@@ -87,6 +111,9 @@ class TenantKeySource(Protocol):
 
     def create(self, tenant_id: UUID, generation: int) -> bytes:
         """Makes the key durable if there is none yet and returns it; two callers at once get the same one."""
+
+    def destroy(self, tenant_id: UUID, generation: int) -> bool:
+        """Destroys the key for ever; returns False where that cannot be done to one key alone. Idempotent."""
 
 
 class Progress(Protocol):

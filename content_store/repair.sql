@@ -58,4 +58,6 @@ SELECT setval('dictionary_ids', greatest(%(dictionary_id)s, (SELECT last_value F
 SELECT generation
 FROM tenant_keys
 WHERE tenant_id = %(tenant_id)s
+  AND generation > 0
+  AND dropped_at IS NULL
 ORDER BY generation DESC;

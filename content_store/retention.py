@@ -27,8 +27,19 @@ from penguinmails.content_store.deletion import (
 from penguinmails.content_store.index import Connection, connect, typed_errors
 from penguinmails.content_store.ports import Progress, no_progress
 from penguinmails.content_store.retention_classes import RETENTION_CLASSES
+from penguinmails.content_store.steps import AtStep, RetentionStep, no_step
 from penguinmails.stack.errors import InputError
 from penguinmails.stack.stores import Stores
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How long a tenant keeps a class of mail where that is not the default."""
+
+    tenant_id: UUID
+    retention_class: str
+    keep_days: int
+    changed_at: datetime
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,12 @@ def set_policy(
             connection.execute(QUERIES["align_expiry"], {"pack_id": pack_id, "keep_days": keep_days})
 
 
+def policies(stores: Stores) -> list[Policy]:
+    """Returns every policy that is not the default."""
+    with typed_errors(), connect(stores) as connection:
+        return [Policy(*row) for row in connection.execute(QUERIES["policies"]).fetchall()]
+
+
 def plan_retention(stores: Stores, *, clock: Callable[[], datetime]) -> RetentionPlan:
     """Returns what is due; changes nothing."""
     now = clock()
@@ -109,12 +126,12 @@ def apply_retention(
     clock: Callable[[], datetime],
     most_messages: int | None = None,
     progress: Progress = no_progress,
-    at_step: Callable[[], None] = lambda: None,
+    at_step: AtStep = no_step,
 ) -> Destroyed:
     """Makes unreadable what is due, at most so many messages; run it again for the rest.
 
     Args:
-        at_step: called after each transaction.
+        at_step: told each step that is now durable.
     """
     plan, done = plan_retention(stores, clock=clock), Destroyed()
     work = {(item.tenant_id, Reason.RETENTION) for item in plan.months}
@@ -133,7 +150,7 @@ def _apply(
     now: datetime,
     most_messages: int | None,
     progress: Progress,
-    at_step: Callable[[], None],
+    at_step: AtStep,
 ) -> Destroyed:
     query = {Reason.RETENTION: "page_past_retention", Reason.DELETED: "page_of_deleted"}[reason]
     values = {"tenant_id": tenant_id, "now": now, "deleted_before": now - UNDELETE_WITHIN, **class_defaults()}
@@ -151,5 +168,5 @@ def _apply(
             gone = destroy(connection, tenant_id, page, reason=reason, now=now)
         done, after = done + gone, page[-1]
         progress(gone.messages)
-        at_step()
+        at_step(RetentionStep.PAGE_DESTROYED)
     return done

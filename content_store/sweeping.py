@@ -13,6 +13,7 @@ from datetime import datetime
 
 from penguinmails.content_store.bucket import open_bucket
 from penguinmails.content_store.index import QUERIES, Connection, connect, typed_errors
+from penguinmails.content_store.steps import AtStep, SweepStep, no_step
 from penguinmails.content_store.storage_layout import LEASE
 from penguinmails.stack.object_store import Bucket
 from penguinmails.stack.stores import Stores
@@ -28,7 +29,7 @@ class SweepReport:
     packs_deleted: int
 
 
-def sweep(stores: Stores, *, clock: Callable[[], datetime]) -> SweepReport:
+def sweep(stores: Stores, *, clock: Callable[[], datetime], at_step: AtStep = no_step) -> SweepReport:
     """Deletes condemned packs and those whose builder died; safe to run at any time, any number at once.
 
     Raises:
@@ -38,11 +39,14 @@ def sweep(stores: Stores, *, clock: Callable[[], datetime]) -> SweepReport:
     with typed_errors(), connect(stores) as connection:
         now = clock()
         given_up = connection.execute(QUERIES["condemn_abandoned_packs"], {"now": now}).fetchall()
+        at_step(SweepStep.GIVEN_UP)
         while page := connection.execute(QUERIES["packs_to_delete"], {"now": now, "limit": _PAGE}).fetchall():
             bucket.delete([object_key for _, object_key in page])
+            at_step(SweepStep.OBJECTS_DELETED)
             gone = [pack_id for pack_id, object_key in page if bucket.size_bytes(object_key) is None]
             for pack_id in gone:
                 connection.execute(QUERIES["pack_is_deleted"], {"pack_id": pack_id, "now": now})
+            at_step(SweepStep.ROWS_MARKED)
             deleted += len(gone)
             if len(gone) < len(page):
                 break  # the store says deleted and still has some: the next sweep asks again
@@ -51,7 +55,7 @@ def sweep(stores: Stores, *, clock: Callable[[], datetime]) -> SweepReport:
 
 
 def _forget_dictionaries(connection: Connection, bucket: Bucket, *, started_before: datetime) -> None:
-    """Removes dictionaries whose training died: the object first, then the row that knows of it."""
+    """Removes dictionaries whose training died or whose tenant was erased: the object first, then the row that knows of it."""
     values = {"started_before": started_before, "limit": _PAGE}
     while page := connection.execute(QUERIES["abandoned_dictionaries"], values).fetchall():
         bucket.delete([object_key for _, object_key in page])

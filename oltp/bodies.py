@@ -73,10 +73,11 @@ class MessageBodies:
         self._lock = threading.Lock()
         self._forget: weakref.finalize[..., MessageBodies] | None = None
 
-    def backlog(self, day: date | None = None) -> Backlog:
-        """Counts what waits, of one UTC day of coming in or altogether."""
+    def backlog(self, day: date | None = None, *, tenant_id: UUID | None = None) -> Backlog:
+        """Counts what waits, of one UTC day of coming in or altogether, of one tenant or of all."""
+        values = {"tenant_id": tenant_id, **_bounds(day)}
         with connect(self._url, Role.LOADER) as connection, connection.cursor(row_factory=class_row(Backlog)) as cursor:
-            found = cursor.execute(_QUERIES["backlog"], _bounds(day)).fetchone()
+            found = cursor.execute(_QUERIES["backlog"], values).fetchone()
         return found or Backlog(0, 0, None)
 
     def claim(self, owner: UUID, *, max_messages: int, max_bytes: int, day: date | None = None) -> list[BodyToStore]:
@@ -147,6 +148,51 @@ class MessageBodies:
         with connect(self._url, Role.LOADER) as connection:
             values = {"after": after or UUID(int=0), "limit": limit}
             return [(row[0], row[1], row[2]) for row in connection.execute(_QUERIES["storage_keys"], values)]
+
+    def messages_of(
+        self,
+        tenant_id: UUID,
+        *,
+        campaign_id: UUID | None = None,
+        address: str | None = None,
+        taken_in_by: datetime | None = None,
+        after: UUID | None,
+        limit: int,
+    ) -> list[UUID]:
+        """Returns ids of a tenant's messages that have a body, here or in the content tier; a page in order of id.
+
+        Args:
+            campaign_id: only this campaign's.
+            address: only those from or to this address; instead of a campaign.
+            taken_in_by: only what had come in by then.
+            after: last id of the page before; None for the first page.
+            limit: size of the page.
+        """
+        if campaign_id is not None and address is not None:
+            raise ValueError("a campaign or an address, not both")
+        query = "messages_of_campaign" if campaign_id else "messages_of_person" if address else "messages_of_tenant"
+        values = {
+            "tenant_id": tenant_id,
+            "campaign_id": campaign_id,
+            "address": address.strip().lower() if address else None,
+            "taken_in_by": taken_in_by,
+            "after": after or UUID(int=0),
+            "limit": limit,
+        }
+        with connect(self._url, Role.LOADER) as connection:
+            return [row[0] for row in connection.execute(_QUERIES[query], values)]
+
+    def still_here(self, tenant_id: UUID, message_ids: Sequence[UUID]) -> set[UUID]:
+        """Returns those of a tenant's messages whose body is still here, handed over or not."""
+        values = {"tenant_id": tenant_id, "message_ids": list(message_ids)}
+        with connect(self._url, Role.LOADER) as connection:
+            return {row[0] for row in connection.execute(_QUERIES["still_here"], values)}
+
+    def drop_bodies(self, tenant_id: UUID, message_ids: Sequence[UUID]) -> int:
+        """Removes bodies of a tenant's messages for ever, handed over or not; returns how many were here."""
+        values = {"tenant_id": tenant_id, "message_ids": list(message_ids)}
+        with connect(self._url, Role.LOADER) as connection:
+            return settled(connection, lambda: connection.execute(_QUERIES["drop_bodies"], values).rowcount)
 
     def _stay_alive(self, owner: UUID) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ SELECT
     min(created) AS oldest_at
 FROM email_message_bodies
 WHERE stored_at IS NULL
+  AND (%(tenant_id)s::uuid IS NULL OR tenant_id = %(tenant_id)s)
   AND created >= coalesce(%(from_time)s::timestamptz, '-infinity')
   AND created < coalesce(%(to_time)s::timestamptz, 'infinity');
 
@@ -143,3 +144,71 @@ WHERE id > %(after)s
   AND content_storage_key IS NOT NULL
 ORDER BY id
 LIMIT %(limit)s;
+
+-- name: messages_of_tenant
+SELECT messages.id
+FROM email_messages AS messages
+LEFT JOIN email_message_bodies AS bodies ON bodies.tenant_id = messages.tenant_id AND bodies.message_id = messages.id
+WHERE messages.tenant_id = %(tenant_id)s
+  AND messages.id > %(after)s
+  AND (messages.content_storage_key IS NOT NULL OR bodies.message_id IS NOT NULL)
+  AND coalesce(bodies.created, messages.created) <= coalesce(%(taken_in_by)s::timestamptz, 'infinity')
+ORDER BY messages.id
+LIMIT %(limit)s;
+
+-- name: messages_of_campaign
+SELECT messages.id
+FROM email_messages AS messages
+LEFT JOIN email_message_bodies AS bodies ON bodies.tenant_id = messages.tenant_id AND bodies.message_id = messages.id
+WHERE messages.tenant_id = %(tenant_id)s
+  AND messages.campaign_id = %(campaign_id)s
+  AND messages.id > %(after)s
+  AND (messages.content_storage_key IS NOT NULL OR bodies.message_id IS NOT NULL)
+  AND coalesce(bodies.created, messages.created) <= coalesce(%(taken_in_by)s::timestamptz, 'infinity')
+ORDER BY messages.id
+LIMIT %(limit)s;
+
+-- name: messages_of_person
+-- One index for each direction; a condition on either column would use none.
+WITH sent_or_received AS (
+    SELECT id
+    FROM email_messages
+    WHERE tenant_id = %(tenant_id)s
+      AND from_email = %(address)s
+      AND id > %(after)s
+    UNION
+    SELECT id
+    FROM email_messages
+    WHERE tenant_id = %(tenant_id)s
+      AND to_email = %(address)s
+      AND id > %(after)s
+)
+SELECT messages.id
+FROM sent_or_received
+JOIN email_messages AS messages ON messages.tenant_id = %(tenant_id)s AND messages.id = sent_or_received.id
+LEFT JOIN email_message_bodies AS bodies ON bodies.tenant_id = messages.tenant_id AND bodies.message_id = messages.id
+WHERE (messages.content_storage_key IS NOT NULL OR bodies.message_id IS NOT NULL)
+  AND coalesce(bodies.created, messages.created) <= coalesce(%(taken_in_by)s::timestamptz, 'infinity')
+ORDER BY messages.id
+LIMIT %(limit)s;
+
+-- name: still_here
+SELECT message_id
+FROM email_message_bodies
+WHERE tenant_id = %(tenant_id)s
+  AND message_id = ANY(%(message_ids)s);
+
+-- name: drop_bodies
+-- In the order of their keys, as everybody who locks many: fewer deadlocks.
+WITH named AS (
+    SELECT tenant_id, message_id
+    FROM email_message_bodies
+    WHERE tenant_id = %(tenant_id)s
+      AND message_id = ANY(%(message_ids)s)
+    ORDER BY message_id
+    FOR UPDATE
+)
+DELETE FROM email_message_bodies AS bodies
+USING named
+WHERE bodies.tenant_id = named.tenant_id
+  AND bodies.message_id = named.message_id;

@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     """PostgreSQL of the OLTP tier: the application's login, subject to row level security."""
     content_url: PostgresUrl | None = None
     """PostgreSQL of the content index."""
+    content_master_key: SecretStr | None = None
+    """32 bytes in base64 (`openssl rand -base64 32`) that every tenant's key is derived from; unset, one file a key."""
     queue_url: PostgresUrl | None = None
     """PostgreSQL of the queue."""
     dagster_url: PostgresUrl | None = None

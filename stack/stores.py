@@ -29,6 +29,7 @@ class Stores:
     dagster_url: SecretStr
     redis_url: SecretStr
     bucket: BucketAddress
+    content_master_key: SecretStr | None = None
 
     @property
     def marts_folder(self) -> Path:
@@ -89,4 +90,5 @@ def resolve(settings: Settings | None = None) -> Stores:
         dagster_url=settings.dagster_url or servers.postgres_url("dagster"),
         redis_url=settings.redis_url or servers.redis_url(),
         bucket=bucket,
+        content_master_key=settings.content_master_key,
     )

@@ -70,4 +70,4 @@ def _work(orders: Orders) -> None:
         compaction.compact(stores, clock=lambda: orders.now, everything_erased=True, at_step=die)
     if orders.action == "erase":
         erasure.PAGE = 3
-        erasure.run_erasures(stores, clock=lambda: orders.now, at_step=die)
+        erasure.run_erasures(stores, area, clock=lambda: orders.now, at_step=die)

@@ -32,7 +32,7 @@ CREATE SCHEMA hand_over_area;
 CREATE TABLE hand_over_area.bodies (
     message_id uuid PRIMARY KEY, tenant_id uuid NOT NULL, created timestamptz NOT NULL, direction text NOT NULL,
     message_type text NOT NULL, correspondent text NOT NULL, raw_message bytea, storage_key text, stored_at timestamptz,
-    claimed_by uuid);
+    claimed_by uuid, campaign_id uuid);
 """
 
 
@@ -66,11 +66,16 @@ def stores_of(url: SecretStr, bucket: Bucket, home: Path) -> Stores:
     return dataclasses.replace(resolve(), home=home, content_url=url, bucket=bucket.address)
 
 
+def connect_to_index(url: SecretStr) -> psycopg.Connection[Any]:
+    """A connection that sees every tenant's rows, as the content service's own do."""
+    return psycopg.connect(url.get_secret_value(), autocommit=True, options="-c app.works_for=all_tenants")
+
+
 class HandOverArea:
     """`MessageBodies` on PostgreSQL. An owner is alive as long as its session holds its advisory lock."""
 
     def __init__(self, url: SecretStr) -> None:
-        self.connection: psycopg.Connection[Any] = psycopg.connect(url.get_secret_value(), autocommit=True)
+        self.connection: psycopg.Connection[Any] = connect_to_index(url)
         self._owner: UUID | None = None
 
     def close(self) -> None:
@@ -101,14 +106,16 @@ class HandOverArea:
                         None,
                         None,
                         None,
+                        None,
                     ]
                 )
 
-    def backlog(self, day: date | None = None) -> Waiting:
+    def backlog(self, day: date | None = None, *, tenant_id: UUID | None = None) -> Waiting:
         row = self.connection.execute(
             "SELECT count(*), coalesce(sum(length(raw_message)), 0), min(created) FROM hand_over_area.bodies"
-            " WHERE stored_at IS NULL AND (%(day)s::date IS NULL OR (created AT TIME ZONE 'UTC')::date = %(day)s)",
-            {"day": day},
+            " WHERE stored_at IS NULL AND (%(day)s::date IS NULL OR (created AT TIME ZONE 'UTC')::date = %(day)s)"
+            " AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)",
+            {"day": day, "tenant": tenant_id},
         ).fetchone()
         return Waiting(*row)
 
@@ -175,6 +182,49 @@ class HandOverArea:
             " AND message_id > %s ORDER BY message_id LIMIT %s",
             [after or UUID(int=0), limit],
         ).fetchall()
+
+    def messages_of(
+        self,
+        tenant_id: UUID,
+        *,
+        campaign_id: UUID | None = None,
+        address: str | None = None,
+        taken_in_by: datetime | None = None,
+        after: UUID | None,
+        limit: int,
+    ) -> list[UUID]:
+        rows = self.connection.execute(
+            "SELECT message_id FROM hand_over_area.bodies WHERE tenant_id = %(tenant)s AND message_id > %(after)s"
+            " AND (%(campaign)s::uuid IS NULL OR campaign_id = %(campaign)s)"
+            " AND (%(address)s::text IS NULL OR correspondent = lower(trim(%(address)s)))"
+            " AND (%(by)s::timestamptz IS NULL OR created <= %(by)s)"
+            " AND (storage_key IS NOT NULL OR raw_message IS NOT NULL) ORDER BY message_id LIMIT %(limit)s",
+            {
+                "tenant": tenant_id,
+                "campaign": campaign_id,
+                "address": address,
+                "by": taken_in_by,
+                "after": after or UUID(int=0),
+                "limit": limit,
+            },
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def still_here(self, tenant_id: UUID, message_ids: Sequence[UUID]) -> set[UUID]:
+        rows = self.connection.execute(
+            "SELECT message_id FROM hand_over_area.bodies WHERE tenant_id = %s AND message_id = ANY(%s)"
+            " AND raw_message IS NOT NULL",
+            [tenant_id, list(message_ids)],
+        ).fetchall()
+        return {row[0] for row in rows}
+
+    def drop_bodies(self, tenant_id: UUID, message_ids: Sequence[UUID]) -> int:
+        named = [tenant_id, list(message_ids)]
+        here = len(self.still_here(tenant_id, message_ids))
+        of_them = "WHERE tenant_id = %s AND message_id = ANY(%s)"
+        self.connection.execute(f"DELETE FROM hand_over_area.bodies {of_them} AND storage_key IS NULL", named)
+        self.connection.execute(f"UPDATE hand_over_area.bodies SET raw_message = NULL {of_them}", named)
+        return here
 
     def unstored(self) -> int:
         return self.backlog().messages

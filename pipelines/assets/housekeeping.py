@@ -19,6 +19,7 @@ from penguinmails.pipelines.instance import MARTS_POOL
 from penguinmails.pipelines.reporting import progress_of
 from penguinmails.pipelines.resources import Platform
 from penguinmails.stack.clock import utc_now
+from penguinmails.stack.ports import port
 
 NIGHTLY, WEEKLY = {"housekeeping": "nightly"}, {"housekeeping": "weekly"}
 _SHOWN = 20
@@ -108,7 +109,7 @@ def content_retention(
 def content_erasures(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
     from penguinmails.content_store.erasure import GONE_WITHIN, run_erasures
 
-    states = run_erasures(platform.stores, clock=utc_now)
+    states = run_erasures(platform.stores, port("message_bodies")(platform.stores), clock=utc_now)
     overdue = [
         state
         for state in states

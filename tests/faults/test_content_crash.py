@@ -7,19 +7,18 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import psycopg
 import pytest
 from content_crash_child import Orders, run_and_die
-from content_support import NOON, TENANT_A, HandOverArea, bodies, make_template, stores_of
+from content_support import NOON, TENANT_A, HandOverArea, bodies, connect_to_index, make_template, stores_of
 
 from penguinmails.content_store import checking
 from penguinmails.content_store.certificates import check_chain
-from penguinmails.content_store.compaction import CompactionStep, compact
+from penguinmails.content_store.compaction import compact
 from penguinmails.content_store.erasure import request_erasure, run_erasures
 from penguinmails.content_store.export import storage_keys
 from penguinmails.content_store.hand_over import hand_over
-from penguinmails.content_store.pack_writer import HandOverStep
 from penguinmails.content_store.reading import ContentReader
+from penguinmails.content_store.steps import CompactionStep, HandOverStep
 from penguinmails.content_store.storage_layout import LEASE, PREFIX, storage_key
 from penguinmails.content_store.sweeping import sweep
 from penguinmails.stack.object_store import Bucket
@@ -75,7 +74,7 @@ def assert_whole(stores: Stores, area: HandOverArea, bucket: Bucket, messages: l
     with ContentReader(stores) as reader:
         for body in messages:
             assert reader.read(storage_key(body.tenant_id, body.message_id)) == body.raw_message
-    with psycopg.connect(stores.content_url.get_secret_value()) as connection:
+    with connect_to_index(stores.content_url) as connection:
         live = connection.execute("SELECT object_key FROM content_packs WHERE state = 'live'").fetchall()
         states = connection.execute("SELECT DISTINCT state FROM content_packs").fetchall()
     assert sorted(entry.key for entry in bucket.list(PREFIX)) == sorted(key for (key,) in live)
@@ -91,13 +90,13 @@ def test_a_killed_compaction_is_continued(stores: Stores, area: HandOverArea, bu
     hand_over(stores, area, clock=lambda: NOON)
     keys = [storage_key(body.tenant_id, body.message_id) for body in messages]
     request_erasure(stores, TENANT_A, storage_keys=keys[:4], clock=lambda: NOON)
-    run_erasures(stores, clock=lambda: NOON)
+    run_erasures(stores, area, clock=lambda: NOON)
     die_at(stores, "compact", step, times=1, now=NOON)
     with ContentReader(stores) as reader:
         assert [reader.read(name) for name in keys[4:]] == [body.raw_message for body in messages[4:]]
     compact(stores, clock=lambda: NOON, everything_erased=True)
     sweep(stores, clock=lambda: NOON + 2 * LEASE)
-    assert run_erasures(stores, clock=lambda: NOON)[0].gone
+    assert run_erasures(stores, area, clock=lambda: NOON)[0].gone
     assert_whole(stores, area, bucket, messages[4:])
 
 
@@ -109,10 +108,10 @@ def test_a_killed_erasure_is_continued(stores: Stores, area: HandOverArea, times
     keys = [storage_key(body.tenant_id, body.message_id) for body in messages]
     request_erasure(stores, TENANT_A, storage_keys=keys[:5], clock=lambda: NOON)
     die_at(stores, "erase", "", times=times)  # after the first page, the second page, the certificate
-    (state,) = run_erasures(stores, clock=lambda: NOON)
+    (state,) = run_erasures(stores, area, clock=lambda: NOON)
     assert (state.messages, state.effective) == (5, True)
     assert sorted(storage_keys(stores)) == sorted(keys[5:])
-    with psycopg.connect(stores.content_url.get_secret_value()) as connection:
+    with connect_to_index(stores.content_url) as connection:
         assert connection.execute("SELECT count(*) FROM erasure_certificates").fetchone() == (1,)
         dead = connection.execute("SELECT sum(dead_messages) FROM content_packs").fetchone()
     assert dead == (5,)

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from content_support import TENANT_A, HandOverArea, bodies, mail, make_template, message_id, stores_of
 
-from penguinmails.content_store import cli, cli_deletion, doctor
+from penguinmails.content_store import cli, cli_support, doctor
 from penguinmails.content_store.errors import ContentGone, ContentUnknown
 from penguinmails.content_store.storage_layout import PREFIX, storage_key
 from penguinmails.stack.object_store import Bucket
@@ -29,9 +29,8 @@ def stores(template_database, clone_database, bucket: Bucket, tmp_path: Path) ->
 @pytest.fixture
 def area(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Iterator[HandOverArea]:
     area = HandOverArea(stores.content_url)
-    monkeypatch.setattr(cli, "resolve", lambda: stores)
-    monkeypatch.setattr(cli_deletion, "resolve", lambda: stores)
-    monkeypatch.setattr(cli, "port", lambda name: {"message_bodies": lambda _: area}[name])
+    monkeypatch.setattr(cli_support, "resolve", lambda: stores)
+    monkeypatch.setattr(cli_support, "port", lambda name: {"message_bodies": lambda _: area}[name])
     yield area
     area.close()
 

@@ -8,9 +8,19 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import psycopg
 import pytest
-from content_support import NOON, TENANT_A, TENANT_B, HandOverArea, bodies, mail, make_template, message_id, stores_of
+from content_support import (
+    NOON,
+    TENANT_A,
+    TENANT_B,
+    HandOverArea,
+    bodies,
+    connect_to_index,
+    mail,
+    make_template,
+    message_id,
+    stores_of,
+)
 
 from penguinmails.content_store.bootstrap_dictionary import BOOTSTRAP_DICTIONARY_ID
 from penguinmails.content_store.errors import ContentDamaged
@@ -39,7 +49,7 @@ def area(stores: Stores) -> Iterator[HandOverArea]:
 
 
 def rows(stores: Stores, statement: str) -> list[tuple]:
-    with psycopg.connect(stores.content_url.get_secret_value(), autocommit=True) as connection:
+    with connect_to_index(stores.content_url) as connection:
         cursor = connection.execute(statement)
         return cursor.fetchall() if cursor.description else []
 

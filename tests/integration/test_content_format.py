@@ -6,9 +6,8 @@ import base64
 from pathlib import Path
 
 import content_second_reader as second
-import psycopg
 import pytest
-from content_support import NOON, TENANT_A, HandOverArea, bodies, make_template, stores_of
+from content_support import NOON, TENANT_A, HandOverArea, bodies, connect_to_index, make_template, stores_of
 
 from penguinmails.content_store.hand_over import hand_over
 from penguinmails.stack.object_store import Bucket
@@ -28,7 +27,7 @@ def test_a_second_reader_reads_every_message(
     hand_over(stores, area, clock=lambda: NOON)
     area.close()
     secret = base64.b64decode((stores.keys_folder / f"{TENANT_A}.1.key").read_bytes())
-    with psycopg.connect(stores.content_url.get_secret_value()) as connection:
+    with connect_to_index(stores.content_url) as connection:
         (object_key,) = connection.execute("SELECT object_key FROM content_packs").fetchone()
         rows = {
             key: (wrapped, digest)

@@ -18,6 +18,7 @@ from content_support import (
     Body,
     HandOverArea,
     bodies,
+    connect_to_index,
     mail,
     make_template,
     message_id,
@@ -72,7 +73,7 @@ def key_of(number: int, tenant_id: UUID = TENANT_A) -> str:
 
 
 def sql(stores: Stores, statement: str, *values: object) -> list[tuple]:
-    with psycopg.connect(stores.content_url.get_secret_value(), autocommit=True) as connection:
+    with connect_to_index(stores.content_url) as connection:
         cursor = connection.execute(statement, values)
         return cursor.fetchall() if cursor.description else []
 
@@ -365,5 +366,5 @@ def test_attachments_are_listed_and_go_with_their_message(stores: Stores, area: 
     run(stores, area)
     assert content_statistics(stores).attachments == 2
     request_erasure(stores, TENANT_A, storage_keys=[key_of(50)], clock=clock)
-    run_erasures(stores, clock=clock)
+    run_erasures(stores, area, clock=clock)
     assert content_statistics(stores).attachments == 0

@@ -35,12 +35,12 @@ def test_a_restored_index_finds_moved_messages_again(
     hand_over(stores, area, clock=lambda: NOON)
     keys = [storage_key(TENANT_A, body.message_id) for body in messages]
     request_erasure(stores, TENANT_A, storage_keys=keys[:1], clock=lambda: NOON)
-    run_erasures(stores, clock=lambda: NOON)
+    run_erasures(stores, area, clock=lambda: NOON)
     for table in TABLES:
         execute(f"CREATE TABLE backup_{table} AS SELECT * FROM {table}")
 
     request_erasure(stores, TENANT_A, storage_keys=keys[1:5], clock=lambda: NOON)
-    run_erasures(stores, clock=lambda: NOON)
+    run_erasures(stores, area, clock=lambda: NOON)
     compact(stores, clock=lambda: NOON, everything_erased=True)
     sweep(stores, clock=lambda: NOON + 2 * LEASE)
     newer = [dataclasses.replace(body, message_id=message_id(100 + n)) for n, body in enumerate(bodies(300))]

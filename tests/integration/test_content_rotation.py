@@ -52,7 +52,7 @@ def test_rotation(template_database, clone_database, bucket: Bucket, tmp_path: P
         area.connection.execute("UPDATE hand_over_area.bodies SET stored_at = NULL")
         assert hand_over(stores, area, clock=lambda: NOON).already_there == 250
         request_erasure(stores, TENANT_A, storage_keys=keys[:1], clock=lambda: NOON)
-        run_erasures(stores, clock=lambda: NOON)
+        run_erasures(stores, area, clock=lambda: NOON)
         assert compact(stores, clock=lambda: NOON, everything_erased=True).messages_moved == 249
         assert reader.read(keys[9]) == mail(9)
     assert checking.check_sample(stores, messages=50).ok

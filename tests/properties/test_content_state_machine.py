@@ -10,24 +10,34 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-import psycopg
 import pytest
-from content_support import NOON, TENANT_A, TENANT_B, Body, HandOverArea, mail, make_template, message_id, stores_of
+from content_support import (
+    NOON,
+    TENANT_A,
+    TENANT_B,
+    Body,
+    HandOverArea,
+    connect_to_index,
+    mail,
+    make_template,
+    message_id,
+    stores_of,
+)
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from penguinmails.content_store import erasure
 from penguinmails.content_store.certificates import check_chain
-from penguinmails.content_store.compaction import CompactionStep, compact
+from penguinmails.content_store.compaction import compact
 from penguinmails.content_store.deletion import UNDELETE_WITHIN, soft_delete, undelete
 from penguinmails.content_store.errors import ContentGone
 from penguinmails.content_store.hand_over import hand_over
 from penguinmails.content_store.holds import place_hold, release_hold
-from penguinmails.content_store.pack_writer import HandOverStep
 from penguinmails.content_store.reading import ContentReader
 from penguinmails.content_store.retention import apply_retention, set_policy
 from penguinmails.content_store.retention_classes import DEFAULT_KEEP_DAYS
+from penguinmails.content_store.steps import CompactionStep, HandOverStep
 from penguinmails.content_store.storage_layout import LEASE, PREFIX, storage_key
 from penguinmails.content_store.sweeping import sweep
 from penguinmails.stack.object_store import Bucket
@@ -59,7 +69,7 @@ class ContentLife(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         tables = "erasure_requests, content_holds, retention_policies, broken_references, attachments, content_objects"
-        with psycopg.connect(self.stores.content_url.get_secret_value(), autocommit=True) as connection:
+        with connect_to_index(self.stores.content_url) as connection:
             connection.execute(f"TRUNCATE {tables}, content_packs, erasure_certificates, hand_over_area.bodies CASCADE")
         self.bucket.delete([entry.key for entry in self.bucket.list(PREFIX)])
         self.now = NOON
@@ -124,7 +134,7 @@ class ContentLife(RuleBasedStateMachine):
     @rule(tenant_id=TENANTS, numbers=NUMBERS)
     def hold(self, tenant_id: uuid.UUID, numbers: list[int]) -> None:
         keys = self.keys(tenant_id, numbers)
-        placed = place_hold(self.stores, tenant_id, matter="1", storage_keys=keys, clock=self.clock)
+        placed = place_hold(self.stores, self.area, tenant_id, matter="1", storage_keys=keys, clock=self.clock)
         self.holds[placed.hold_id] = set(keys) - set(placed.not_there)
 
     @rule()
@@ -143,7 +153,7 @@ class ContentLife(RuleBasedStateMachine):
 
     @rule()
     def erase(self) -> None:
-        erasure.run_erasures(self.stores, clock=self.clock)
+        erasure.run_erasures(self.stores, self.area, clock=self.clock)
         for key in list(self.erasing):
             if not self.held(key):
                 self.messages[key].erased = True
