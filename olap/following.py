@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from penguinmails.olap.errors import BuildBusy, SourceUnavailable
+from penguinmails.olap.live_path import noted
 from penguinmails.olap.publishing import PublishReport, publish
 from penguinmails.olap.roll_up import roll_up
 from penguinmails.stack.clock import utc_now
@@ -34,11 +35,13 @@ class Round:
     Args:
         rows_changed: rows that were news.
         published: what was published, None when there was nothing worth it.
+        complete_at: everything committed before this time is in the published marts.
         lag_seconds: how old the published marts were at the end of the round.
     """
 
     rows_changed: int
     published: PublishReport | None
+    complete_at: datetime
     lag_seconds: float
 
 
@@ -60,21 +63,23 @@ def follow(
     """
     rounds = failures = 0
     published_at: datetime | None = None
-    while not stop.is_set():
-        try:
-            done = _round(stores, published_at, clock)
-        except _TEMPORARY as error:
-            failures += 1
-            pause = min(interval_seconds * 2**failures, _LONGEST_PAUSE_SECONDS)
-            _log.warning("%s: %s; trying again in %.0f s", error.thing, error.problem, pause)
-            stop.wait(pause)
-            continue
-        failures = 0
-        rounds += 1
-        if done.published:
-            published_at = clock()
-        report(done)
-        stop.wait(interval_seconds)
+    with noted(stores, clock()) as note:
+        while not stop.is_set():
+            try:
+                done = _round(stores, published_at, clock)
+            except _TEMPORARY as error:
+                failures += 1
+                pause = min(interval_seconds * 2**failures, _LONGEST_PAUSE_SECONDS)
+                _log.warning("%s: %s; trying again in %.0f s", error.thing, error.problem, pause)
+                stop.wait(pause)
+                continue
+            failures = 0
+            rounds += 1
+            if done.published:
+                published_at = clock()
+            note.write(done.complete_at)
+            report(done)
+            stop.wait(interval_seconds)
     return rounds
 
 
@@ -83,5 +88,5 @@ def _round(stores: Stores, published_at: datetime | None, clock: Callable[[], da
     quiet = published_at is not None and (clock() - published_at).total_seconds() < QUIET_PUBLISH_SECONDS
     # Dimensions change without a row being news: a batch is reason enough.
     published = None if quiet and rolled_up.batches == 0 else publish(stores, clock=clock, whole=False)
-    complete_at = rolled_up.as_of
-    return Round(rolled_up.rows_changed, published, (clock() - complete_at).total_seconds())
+    lag_seconds = (clock() - rolled_up.as_of).total_seconds()
+    return Round(rolled_up.rows_changed, published, rolled_up.as_of, lag_seconds)

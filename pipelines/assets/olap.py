@@ -2,21 +2,26 @@
 
 import base64
 from collections.abc import Iterator
+from datetime import timedelta
 
 import dagster as dg
+from pydantic import Field
 
 from penguinmails.olap.declarations import Kind, Mart
 from penguinmails.olap.marts import MARTS
 from penguinmails.oltp.tables import TABLES
 from penguinmails.pipelines import metadata
 from penguinmails.pipelines.instance import MARTS_POOL
-from penguinmails.pipelines.partitions import DAILY
+from penguinmails.pipelines.partitions import DAILY, days_of
 from penguinmails.pipelines.reporting import collect, progress_of
 from penguinmails.pipelines.resources import Platform
 from penguinmails.stack.clock import utc_now
 
 GROUP = "olap"
+BACKFILL_TAG = "dagster/backfill"
+"""Dagster gives it to every run of a backfill."""
 LANDING = dg.AssetKey(["olap", "landing"])
+LIVE_PATH = dg.AssetKey(["olap", "live_path"])
 
 
 def _key(name: str) -> dg.AssetKey:
@@ -57,17 +62,43 @@ _LANDING_SPEC = dg.AssetSpec(
 )
 
 
+live_path = dg.AssetSpec(
+    LIVE_PATH,
+    group_name=GROUP,
+    kinds={"duckdb"},
+    owners=metadata.OWNERS,
+    description="'penguinmails marts follow', which keeps the published marts within seconds of the database. It runs outside "
+    "Dagster; a sensor plots its lag here.",
+    deps=[["oltp", "email_events"], ["oltp", "email_messages"]],
+)
+
+
+class DayReading(dg.Config):
+    """Whether the events of the run's days are read again."""
+
+    read_again: bool = Field(
+        default=False,
+        description="Read the events of these days again and whole, so that what was deleted in the operational database "
+        "leaves the facts. A backfill always does.",
+    )
+
+
 @dg.multi_asset(
     name="olap_facts", specs=[_LANDING_SPEC, *FACTS], backfill_policy=dg.BackfillPolicy.single_run(), pool=MARTS_POOL
 )
 def facts(
-    context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    context: dg.AssetExecutionContext, config: DayReading, platform: dg.ResourceParam[Platform]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Brings everything committed so far into the facts; whatever day is asked for, late rows reach theirs too."""
+    from penguinmails.olap.extraction import Days
     from penguinmails.olap.roll_up import roll_up
 
+    days = None
+    if config.read_again or BACKFILL_TAG in context.run.tags:
+        first, last = days_of(context)
+        days = Days(first, last + timedelta(days=1))
     with progress_of("rows extracted", context.log) as progress:
-        report = roll_up(platform.stores, clock=utc_now, progress=progress)
+        report = roll_up(platform.stores, clock=utc_now, progress=progress, days=days)
     collect("roll_up", report)
     for spec in (_LANDING_SPEC, *FACTS):
         yield dg.MaterializeResult(asset_key=spec.key, metadata=metadata.of_report(report))
@@ -116,4 +147,4 @@ def report(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
     )
 
 
-ASSETS = [facts, marts, report]
+ASSETS = [facts, marts, report, live_path]
