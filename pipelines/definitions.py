@@ -13,6 +13,7 @@ import dagster as dg
 from penguinmails.pipelines import assets, checks
 from penguinmails.pipelines.alerts import SENSORS
 from penguinmails.pipelines.automation import SCHEDULES
+from penguinmails.pipelines.checks.olap_live_path import SENSORS as LIVE_PATH_SENSORS
 from penguinmails.pipelines.jobs import JOBS
 from penguinmails.pipelines.resources import Platform
 
@@ -28,7 +29,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         asset_checks=checks.ALL,
         jobs=JOBS,
         schedules=SCHEDULES,
-        sensors=SENSORS,
+        sensors=[*SENSORS, *LIVE_PATH_SENSORS],
         resources={"platform": Platform(), **(resource_overrides or {})},
         executor=dg.in_process_executor,  # every step process would import Dagster again
     )
