@@ -1,4 +1,4 @@
-"""The commands that join the tiers: `penguinmails run` and `penguinmails ui`.
+"""The commands that join the tiers: `penguinmails run`, `penguinmails erase` and `penguinmails ui`.
 
 Belongs here: options, progress on the terminal, exit codes. Does not belong here: what a run does (running.py), what it
 prints (summary.py). Dagster is imported only once a command really starts: its import takes longer than most commands.
@@ -10,9 +10,11 @@ import os
 import socket
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import click
 
+from penguinmails.stack.clock import utc_now
 from penguinmails.stack.console import console, json_option, notes, print_json, progress
 from penguinmails.stack.errors import InputError
 from penguinmails.stack.settings import CHECKOUT
@@ -64,6 +66,44 @@ def run(mail: Path | None, messages: int, seed: int, grace_hours: float, as_json
         print_summary(console, stores, outcome)
     if not outcome.succeeded:
         sys.exit(1)
+
+
+@click.command()
+@click.option("--tenant", "tenant_id", type=click.UUID, required=True, help="Whose correspondent the person was.")
+@click.option("--person", "address", required=True, help="The person's address.")
+@click.option("--execute", is_flag=True, help="Erase; without it nothing is changed and the plan is shown.")
+@json_option
+def erase(tenant_id: UUID, address: str, execute: bool, as_json: bool) -> None:
+    """Erase a person from every tier: messages, names, address. Sums stay. It can be killed and run again."""
+    from penguinmails.pipelines.erasing import erase_person, plan_person
+
+    stores = resolve()
+    if not execute:
+        plan = plan_person(stores, tenant_id, address)
+        if as_json:
+            print_json({"executed": False, "plan": plan})
+        else:
+            console.print(
+                f"Would erase {plan.content.stored:,} stored messages ({plan.content.held:,} held) and "
+                f"{plan.content.waiting:,} bodies in PostgreSQL, and forget the person in {plan.rows.messages:,} messages, "
+                f"{plan.rows.leads:,} leads and {plan.rows.set_aside:,} items set aside. Add --execute to do it."
+            )
+        return
+    erased = erase_person(stores, tenant_id, address, clock=utc_now)
+    if as_json:
+        print_json({"executed": True, "finished": erased.finished, "erasure": erased})
+    elif erased.rows is None and erased.content is not None:
+        console.print(
+            f"A legal hold keeps {erased.content.blocked:,} messages; the rest is unreadable. "
+            "Run this again after 'penguinmails content hold release'."
+        )
+    elif erased.rows is not None:
+        count = erased.content.messages if erased.content else 0
+        console.print(
+            f"Erased {count:,} messages; the person is forgotten in {erased.rows.messages:,} rows of messages."
+        )
+    if not erased.finished:
+        sys.exit(4)
 
 
 @click.command()
