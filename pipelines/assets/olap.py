@@ -147,4 +147,4 @@ def report(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
     )
 
 
-ASSETS = [facts, marts, report, live_path]
+ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [facts, marts, report, live_path]
