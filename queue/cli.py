@@ -15,6 +15,7 @@ from uuid import UUID
 import click
 
 from penguinmails.queue.cli_jobs import COMMANDS
+from penguinmails.queue.cli_options import PORT, FiniteRange, json_object, utc
 from penguinmails.stack.console import console, json_option, notes, print_json, progress
 from penguinmails.stack.errors import InputError
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from penguinmails.queue.executors import Executor
     from penguinmails.queue.process_metrics import ProcessTimes
 
-_metrics_port = click.option("--metrics-port", type=int, help="Serve this process's counts to Prometheus on this port.")
+_metrics_port = click.option(
+    "--metrics-port", type=PORT, help="Serve this process's counts to Prometheus on this port (0 finds a free one)."
+)
 
 
 @click.group()
@@ -107,7 +110,13 @@ def worker(
 
 
 @queue.command()
-@click.option("--at-most-seconds", default=600.0, show_default=True, help="End then, however much is left.")
+@click.option(
+    "--at-most-seconds",
+    default=600.0,
+    show_default=True,
+    type=FiniteRange(0, min_open=True),
+    help="End then, however much is left.",
+)
 @json_option
 def drain(at_most_seconds: float, as_json: bool) -> None:
     """Run everything that is ready, in this process, and return."""
@@ -135,7 +144,7 @@ def drain(at_most_seconds: float, as_json: bool) -> None:
 @queue.command()
 @click.argument("queue_name")
 @click.argument("payload", default="{}")
-@click.option("--priority", type=int, help="0 (soonest) to 1000; default: the queue's.")
+@click.option("--priority", type=click.IntRange(0, 1_000), help="0 (soonest) to 1000; default: the queue's.")
 @click.option("--run-at", type=click.DateTime(), help="Not before this time (UTC).")
 @click.option("--dedupe-key", help="Do nothing while a live job of the queue has this key.")
 @click.option("--tenant", "tenant_id", type=click.UUID, help="Whose job it is.")
@@ -150,26 +159,18 @@ def enqueue(
     as_json: bool,
 ) -> None:
     """Enqueue one job with a JSON object of ids and small configuration as its payload."""
-    from datetime import UTC
-
-    import orjson
-
     from penguinmails.queue.connections import connect
-    from penguinmails.queue.errors import PayloadRefused
     from penguinmails.queue.producer import enqueue as insert
     from penguinmails.queue.schema import migrated_stores
 
-    try:
-        document = orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        raise PayloadRefused("payload", "is not JSON", "Give a JSON object, for example '{}'.") from None
+    document = json_object("payload", payload)
     with connect(migrated_stores().queue_url) as connection:
         enqueued = insert(
             connection,
             queue_name,
             document,
             priority=priority,
-            run_at=run_at.replace(tzinfo=UTC) if run_at else None,
+            run_at=utc(run_at),
             dedupe_key=dedupe_key,
             tenant_id=tenant_id,
         )
@@ -203,7 +204,7 @@ def status(as_json: bool) -> None:
 
 
 @queue.command()
-@click.option("--port", default=9464, show_default=True, help="0 finds a free one.")
+@click.option("--port", default=9464, show_default=True, type=PORT, help="0 finds a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def metrics(port: int, host: str) -> None:
     """Serve the figures of the whole queue to Prometheus until stopped."""

@@ -6,72 +6,41 @@ run processes (cli.py).
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
-import orjson
 from rich.table import Table
 
-from penguinmails.queue.errors import PayloadRefused
+from penguinmails.queue.cli_options import FiniteRange, filters, job_filter, orders, who_and_why
 from penguinmails.stack.console import console, json_option, print_json, progress, size
 
 if TYPE_CHECKING:
-    from penguinmails.queue.operations import JobFilter, Order, OrderReport
-
-
-def _filters(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--created-after", type=click.DateTime(), help="Created at or after this time (UTC)."),
-        click.option("--created-before", type=click.DateTime(), help="Created before this time (UTC)."),
-        click.option("--error", help="Last error contains this text."),
-        click.option("--payload", help="Payload contains this JSON object."),
-        click.option("--tenant", "tenant_id", type=click.UUID, help="Of this tenant."),
-        click.option("--status", "statuses", multiple=True, help="Of this status (repeatable)."),
-        click.option("--queue", "queue_name", help="Of this queue."),
-        click.option("--id", "ids", multiple=True, type=click.UUID, help="This job (repeatable)."),
-    ):
-        command = option(command)
-    return command
-
-
-def _orders(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        json_option,
-        click.option("--actor", default=getpass.getuser, help="Who wants it (default: you)."),
-        click.option("--reason", required=True, help="Why; kept in the audit."),
-        click.option("--at-most", default=100, show_default=True, help="Change no more jobs than this."),
-        click.option("--yes", is_flag=True, help="Do it; without this only what would be done is shown."),
-    ):
-        command = option(command)
-    return _filters(command)
+    from penguinmails.queue.operations import JobFilter, Order, OrderReport, Switched
 
 
 @click.command("list")
-@_filters
+@filters
 @click.option("--at-most", default=50, show_default=True, type=click.IntRange(1, 10_000))
 @json_option
-def list_jobs(at_most: int, as_json: bool, **filters: Any) -> None:
+def list_jobs(at_most: int, as_json: bool, **arguments: Any) -> None:
     """List jobs that fit a filter, the oldest first."""
     from penguinmails.queue.connections import connect
     from penguinmails.queue.operations import matching
     from penguinmails.queue.schema import migrated_stores
+    from penguinmails.queue.views import list_lines
 
     with connect(migrated_stores().queue_url) as connection:
-        jobs = matching(connection, _filter(filters), at_most)
+        jobs = matching(connection, job_filter(arguments), at_most)
     if as_json:
         print_json(jobs)
         return
-    table = Table("job", "queue", "status", "priority", "attempts", "run at (UTC)", "last error")
+    if not jobs:
+        console.print("No job fits.")
     for job in jobs:
-        attempts = f"{job['attempt_count']}/{job['max_attempts']}"
-        when, error = f"{job['run_at']:%m-%d %H:%M:%S}", (job["last_error_message"] or "")[:60]
-        table.add_row(str(job["id"]), job["queue_name"], job["status"], str(job["priority"]), attempts, when, error)
-    console.print(table if jobs else "No job fits.")
+        console.print(list_lines(job), highlight=False, soft_wrap=True)
 
 
 @click.command()
@@ -113,8 +82,8 @@ def why(job_id: UUID, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--stagger-seconds", default=0.0, help="Time between two of them.")
-@_orders
+@click.option("--stagger-seconds", default=0.0, type=FiniteRange(0, 3_600), help="Time between two of them.")
+@orders
 def replay(stagger_seconds: float, **arguments: Any) -> None:
     """Let dead letters start over."""
     from penguinmails.queue.operations import replay as change
@@ -123,7 +92,7 @@ def replay(stagger_seconds: float, **arguments: Any) -> None:
 
 
 @click.command()
-@_orders
+@orders
 def retry(**arguments: Any) -> None:
     """Let jobs that wait for their next attempt or their time run now."""
     from penguinmails.queue.operations import retry_now
@@ -132,7 +101,7 @@ def retry(**arguments: Any) -> None:
 
 
 @click.command()
-@_orders
+@orders
 def cancel(**arguments: Any) -> None:
     """Take live jobs out for good; handlers that run are ended."""
     from penguinmails.queue.operations import cancel as change
@@ -142,32 +111,37 @@ def cancel(**arguments: Any) -> None:
 
 @click.command()
 @click.argument("queue_name")
-@click.option("--actor", default=getpass.getuser, help="Who wants it (default: you).")
-@click.option("--reason", required=True, help="Why; kept in the audit.")
+@who_and_why
 @json_option
 def pause(queue_name: str, actor: str, reason: str, as_json: bool) -> None:
     """Stop a queue: nothing of it starts until it is resumed."""
     from penguinmails.queue.operations import pause as change
     from penguinmails.queue.schema import migrated_stores
 
-    _print(change(migrated_stores(), queue_name, actor=actor, reason=reason), as_json=as_json)
+    _print_switched(change(migrated_stores(), queue_name, actor=actor, reason=reason), as_json=as_json)
 
 
 @click.command()
 @click.argument("queue_name")
-@click.option("--actor", default=getpass.getuser, help="Who wants it (default: you).")
-@click.option("--reason", required=True, help="Why; kept in the audit.")
+@who_and_why
 @json_option
 def resume(queue_name: str, actor: str, reason: str, as_json: bool) -> None:
     """Let a paused queue go on."""
     from penguinmails.queue.operations import resume as change
     from penguinmails.queue.schema import migrated_stores
 
-    _print(change(migrated_stores(), queue_name, actor=actor, reason=reason), as_json=as_json)
+    _print_switched(change(migrated_stores(), queue_name, actor=actor, reason=reason), as_json=as_json)
 
 
 @click.command()
-@click.option("--every", "seconds", default=1.0, show_default=True, help="Seconds between two looks.")
+@click.option(
+    "--every",
+    "seconds",
+    default=1.0,
+    show_default=True,
+    type=FiniteRange(0.1, 3_600),
+    help="Seconds between two looks.",
+)
 def top(seconds: float) -> None:
     """Watch the queue until Ctrl-C."""
     from rich.live import Live
@@ -232,8 +206,18 @@ def tenants(at_most: int, as_json: bool) -> None:
 @click.command()
 @click.argument("queue_name")
 @click.argument("tenant_id", type=click.UUID)
-@click.option("--jobs-per-second", type=float, help="Starts in the long run; without it the limit is taken away.")
-@click.option("--burst", default=1, show_default=True, help="Starts at once after a quiet time.")
+@click.option(
+    "--jobs-per-second",
+    type=FiniteRange(0, min_open=True),
+    help="Starts in the long run; without it the limit is taken away.",
+)
+@click.option(
+    "--burst",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1_000_000),
+    help="Starts at once after a quiet time.",
+)
 @json_option
 def limit(queue_name: str, tenant_id: UUID, jobs_per_second: float | None, burst: int, as_json: bool) -> None:
     """Limit how fast a tenant's jobs may start on a queue."""
@@ -264,32 +248,7 @@ def _carry_out(change: Callable[[Any, JobFilter, Order], OrderReport], arguments
     as_json = arguments.pop("as_json")
     names = {"actor": "actor", "reason": "reason", "at_most": "at_most"}
     order = Order(dry_run=not arguments.pop("yes"), **{name: arguments.pop(given) for given, name in names.items()})
-    _print(change(migrated_stores(), _filter(arguments), order), as_json=as_json)
-
-
-def _filter(arguments: dict[str, Any]) -> JobFilter:
-    from penguinmails.queue.operations import JobFilter
-
-    payload = None
-    if arguments["payload"] is not None:
-        try:
-            payload = orjson.loads(arguments["payload"])
-        except orjson.JSONDecodeError:
-            raise PayloadRefused("--payload", "is not JSON", "Give a JSON object.") from None
-    return JobFilter(
-        ids=arguments["ids"] or None,
-        queue_name=arguments["queue_name"],
-        statuses=arguments["statuses"] or None,
-        tenant_id=arguments["tenant_id"],
-        payload=payload,
-        error=arguments["error"],
-        created_before=_utc(arguments["created_before"]),
-        created_after=_utc(arguments["created_after"]),
-    )
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)
+    _print(change(migrated_stores(), job_filter(arguments), order), as_json=as_json)
 
 
 def _print(report: OrderReport, *, as_json: bool) -> None:
@@ -299,3 +258,15 @@ def _print(report: OrderReport, *, as_json: bool) -> None:
         console.print(f"{report.action} would take {report.matched:,} jobs; add --yes to do it.")
     else:
         console.print(f"{report.action}: {report.changed:,} jobs changed.")
+
+
+def _print_switched(switched: Switched, *, as_json: bool) -> None:
+    if as_json:
+        print_json(switched)
+        return
+    state = "active" if switched.is_active else "paused"
+    if not switched.changed:
+        console.print(f"Queue {switched.queue_name} was {state} already.", markup=False)
+        return
+    taken_back = "" if switched.is_active else f"; {switched.taken_back:,} jobs were taken back from Redis"
+    console.print(f"Queue {switched.queue_name} is {state}{taken_back}.", markup=False)

@@ -32,6 +32,10 @@ class FastLaneUnavailable(ServerError):
     """Redis does not answer or refuses to write; jobs go straight through PostgreSQL meanwhile."""
 
 
+class AddressUnusable(InputError):
+    """Nothing can be served on this host and port."""
+
+
 class OwnershipLost(PlatformError):
     """The job was taken away (its lease ran out, it was cancelled): nothing this run does may count any more."""
 

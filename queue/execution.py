@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from penguinmails.queue.errors import HandlerMistaken, OwnershipLost, PermanentFailure
 from penguinmails.queue.handlers import Handlers, JobContext, StartedJob
-from penguinmails.stack.errors import PlatformError
+from penguinmails.stack.errors import InputError, PlatformError, SettingsError
 
 _MAX_ERROR_CHARACTERS = 500
 
@@ -91,8 +91,14 @@ def _description(error: BaseException) -> str:
 
 
 def _failure(job: StartedJob, error: BaseException, seconds: float) -> Outcome:
-    permanent = isinstance(error, (PermanentFailure, ValidationError, HandlerMistaken))
-    return Outcome(job, Kind.FAILED, seconds, describe(error), retryable=not permanent)
+    return Outcome(job, Kind.FAILED, seconds, describe(error), retryable=not _is_permanent(error))
+
+
+def _is_permanent(error: BaseException) -> bool:
+    """Whether trying again cannot succeed. A setting may be missing on this worker only."""
+    if isinstance(error, SettingsError):
+        return isinstance(error, HandlerMistaken)
+    return isinstance(error, (PermanentFailure, ValidationError, InputError))
 
 
 def _place(error: BaseException) -> str:

@@ -5,6 +5,7 @@ Belongs here: setting and removing them. Does not belong here: keeping to them (
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from uuid import UUID
 
@@ -27,8 +28,12 @@ def set_limit(stores: Stores, queue_name: str, tenant_id: UUID, *, jobs_per_seco
         UnknownQueue: there is no such queue.
         JobRefused: the rate or the burst is out of range.
     """
-    if not jobs_per_second > 0 or burst < 1:
-        raise JobRefused("rate limit", "is not positive", "Use more than 0 jobs a second and a burst of at least 1.")
+    if not 0 < jobs_per_second < math.inf or burst < 1:
+        raise JobRefused(
+            "rate limit",
+            "is not positive and finite",
+            "Use more than 0 jobs a second and a burst of at least 1; without a rate the limit is taken away.",
+        )
     values = {"queue_name": queue_name, "tenant_id": tenant_id, "jobs_per_second": jobs_per_second, "burst": burst}
     with connect(stores.queue_url) as connection:
         if connection.execute(QUERIES["set_limit"], values).fetchone() is None:

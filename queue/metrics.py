@@ -6,10 +6,12 @@ process counts itself (process_metrics.py), limits (thresholds.py).
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from errno import errorcode
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -17,6 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from penguinmails.queue.errors import AddressUnusable
 from penguinmails.queue.probe import QueueSnapshot, probe
 from penguinmails.queue.thresholds import THRESHOLDS, evaluate
 from penguinmails.stack.errors import ServerError
@@ -173,9 +176,20 @@ class QueueCollector(Collector):
 
 
 def serve(collectors: Iterable[Collector], *, port: int, host: str = "127.0.0.1") -> WSGIServer:
-    """Serves the metrics from a thread; returns the server (its `server_port` tells the port that 0 has found)."""
+    """Serves the metrics from a thread; returns the server (its `server_port` tells the port that 0 has found).
+
+    Raises:
+        AddressUnusable: the port is taken or not allowed, or the host is no address of this machine.
+    """
     registry = CollectorRegistry()
     for collector in collectors:
         registry.register(collector)
-    server, _ = start_http_server(port, host, registry)
+    try:
+        server, _ = start_http_server(port, host, registry)
+    except (OSError, OverflowError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        problem = os.strerror(number) if number is not None and number in errorcode else "is no address"
+        raise AddressUnusable(
+            f"address {host}:{port} for metrics", f"cannot be listened on ({problem})", "Choose another port or host."
+        ) from None
     return server

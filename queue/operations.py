@@ -87,6 +87,21 @@ class OrderReport:
     dry_run: bool
 
 
+@dataclass(frozen=True)
+class Switched:
+    """What pausing or resuming a queue did.
+
+    Args:
+        changed: False when it was so already.
+        taken_back: jobs that were in Redis and wait in PostgreSQL again.
+    """
+
+    queue_name: str
+    is_active: bool
+    changed: bool
+    taken_back: int
+
+
 def replay(stores: Stores, jobs: JobFilter, order: Order, *, stagger_seconds: float = 0.0) -> OrderReport:
     """Lets dead letters start over with all their attempts.
 
@@ -108,12 +123,12 @@ def cancel(stores: Stores, jobs: JobFilter, order: Order) -> OrderReport:
     return _change(stores, "cancel", jobs, LIVE, order)[0]
 
 
-def pause(stores: Stores, queue_name: str, *, actor: str, reason: str) -> OrderReport:
+def pause(stores: Stores, queue_name: str, *, actor: str, reason: str) -> Switched:
     """Stops a queue: nothing of it starts any more, not even what is in Redis already; what runs may end."""
     return _set_active(stores, queue_name, Order(actor, reason, dry_run=False), is_active=False)
 
 
-def resume(stores: Stores, queue_name: str, *, actor: str, reason: str) -> OrderReport:
+def resume(stores: Stores, queue_name: str, *, actor: str, reason: str) -> Switched:
     """Lets a paused queue go on."""
     return _set_active(stores, queue_name, Order(actor, reason, dry_run=False), is_active=True)
 
@@ -121,7 +136,13 @@ def resume(stores: Stores, queue_name: str, *, actor: str, reason: str) -> Order
 def matching(
     connection: Connection, jobs: JobFilter, at_most: int, *, only_later: bool = False
 ) -> list[dict[str, Any]]:
-    """Returns the jobs that fit, the oldest first; on request only those whose time is still to come."""
+    """Returns the jobs that fit, the oldest first; on request only those whose time is still to come.
+
+    Raises:
+        UnknownQueue: the filter names a queue that there is not.
+    """
+    if jobs.queue_name is not None:
+        _require_queue(connection, jobs.queue_name)
     parameters = jobs.parameters() | {"most": at_most, "only_later": only_later}
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(QUERIES["matching_jobs"], parameters).fetchall()
@@ -151,17 +172,21 @@ def _change(
         return OrderReport(action, len(ids), len(changed), dry_run=False), changed
 
 
-def _set_active(stores: Stores, queue_name: str, order: Order, *, is_active: bool) -> OrderReport:
-    action = "resume" if is_active else "pause"
+def _set_active(stores: Stores, queue_name: str, order: Order, *, is_active: bool) -> Switched:
     with connect(stores.queue_url) as connection, connection.transaction():
-        if connection.execute(QUERIES["queue_exists"], {"queue_name": queue_name}).fetchone() is None:
-            raise UnknownQueue(f"queue {queue_name[:100]!r}", "is not in job_queues", "Correct the name.")
-        connection.execute(QUERIES["set_active"], {"queue_name": queue_name, "is_active": is_active})
+        _require_queue(connection, queue_name)
+        switch = {"queue_name": queue_name, "is_active": is_active}
+        changed = connection.execute(QUERIES["set_active"], switch).fetchone() is not None
         taken_back = 0
         if not is_active:
             taken_back = connection.execute(QUERIES["take_back_hand_offs"], {"queue_name": queue_name}).rowcount
-        _audit(connection, action, JobFilter(queue_name=queue_name), order, taken_back)
-    return OrderReport(action, taken_back, taken_back, dry_run=False)
+        _audit(connection, "resume" if is_active else "pause", JobFilter(queue_name=queue_name), order, taken_back)
+    return Switched(queue_name, is_active, changed, taken_back)
+
+
+def _require_queue(connection: Connection, queue_name: str) -> None:
+    if connection.execute(QUERIES["queue_exists"], {"queue_name": queue_name}).fetchone() is None:
+        raise UnknownQueue(f"queue {queue_name[:100]!r}", "is not in job_queues", "Correct the name.")
 
 
 def _common(wanted: tuple[str, ...] | None, possible: Sequence[str]) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ Belongs here: layout. Does not belong here: figures (probe.py), limits (threshol
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
@@ -21,11 +23,21 @@ def status_view(snapshot: QueueSnapshot) -> RenderableType:
     parts: list[RenderableType] = [_totals(snapshot), _processes(snapshot)]
     if snapshot.paused:
         parts.append(Text(f"Paused: {', '.join(snapshot.paused)}", style="yellow"))
-    parts += [table for table in (_lanes(snapshot), _ends(snapshot)) if table.row_count]
     for each in evaluate(snapshot):
         severity = each.threshold.severity
         parts.append(Text(f"{severity.upper()}  {each.summary}", style=_STYLES[severity]))
+    parts += [table for table in (_lanes(snapshot), _ends(snapshot), _living(snapshot)) if table.row_count]
     return Group(*parts)
+
+
+def list_lines(job: dict[str, Any]) -> Text:
+    """Returns one job of a list: its id whole and what matters about it, within 80 columns, and its last error below."""
+    attempts = f"{job['attempt_count']}/{job['max_attempts']}"
+    lines = Text(f"{job['id']}  {job['status']:17}  {attempts:>5}  {job['run_at']:%m-%d %H:%M:%S}")
+    lines.append(f"\n  {job['queue_name']}, priority {job['priority']}", style="dim")
+    if job["last_error_message"]:
+        lines.append(f"\n  {job['last_error_message'].splitlines()[0][:150]}", style="red")
+    return lines
 
 
 def _totals(snapshot: QueueSnapshot) -> Text:
@@ -63,6 +75,22 @@ def _ends(snapshot: QueueSnapshot) -> Table:
         times = (each.wait_p50_seconds, each.wait_p95_seconds, each.wait_p99_seconds, each.run_p95_seconds)
         table.add_row(each.queue_name, *counts, *(f"{seconds:,.3f} s" for seconds in times))
     return table
+
+
+def _living(snapshot: QueueSnapshot) -> Table:
+    table = Table("process", Column("id", no_wrap=True), *_right("up", "silent", "busy"))
+    for each in snapshot.processes:
+        busy = f"{each.busy} of {each.slots}" if each.slots else ""
+        table.add_row(each.kind, each.id, _age(each.age_seconds), f"{each.silent_seconds:.1f} s", busy)
+    return table
+
+
+def _age(seconds: float) -> str:
+    days, rest = divmod(int(seconds), 86_400)
+    hours, rest = divmod(rest, 3_600)
+    return (
+        f"{days} d {hours} h" if days else f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+    )
 
 
 def _right(*names: str) -> list[Column]:

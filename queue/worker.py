@@ -35,6 +35,8 @@ from penguinmails.stack.stores import Stores
 _FLUSH_SECONDS = 0.025
 _WITHOUT_REDIS_SECONDS = 1.0
 """How long jobs go around Redis before it is tried again."""
+_NOTE_SECONDS = 0.1
+"""What has run for less than this is not noted as running in Redis, only its end."""
 _BUSY_MEMORY_SECONDS = 1.0
 _RECONNECT_SECONDS = 0.5
 _OWNERSHIP_SECONDS = 1.0
@@ -88,7 +90,8 @@ class Worker:
         self._busy_at = 0.0
         self._ownership_at = 0.0
         self._may_hold_reserved = False
-        self._not_noted: set[UUID] = set()
+        self._started_lately: set[UUID] = set()
+        self._to_be_noted: set[UUID] = set()
         self._noted_at = 0.0
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -257,7 +260,7 @@ class Worker:
         self._submit(jobs)
         self._fast_lane.clear_reserved(self._lease.id)
         self._may_hold_reserved = False
-        self._not_noted.update(job.id for job in jobs)
+        self._started_lately.update(job.id for job in jobs)
         return len(messages)
 
     def _start(self, connection: Connection, tickets: Sequence[Ticket]) -> list[StartedJob]:
@@ -316,11 +319,13 @@ class Worker:
         self.counts.fenced += settled.fenced
 
     def _note_running(self) -> None:
-        """Mirrors in Redis what has been running for a moment; what has ended by now needs no word in between."""
-        if not self._not_noted or self._lease is None or time.monotonic() < self._noted_at + _FLUSH_SECONDS:
+        """Mirrors in Redis what has been in hand for a moment; what has ended by now needs no word in between."""
+        if self._lease is None or time.monotonic() < self._noted_at + _NOTE_SECONDS:
             return
-        running = [job.id for job in self._executor.in_hand() if job.id in self._not_noted]
-        self._not_noted.clear()
+        running = (
+            [job.id for job in self._executor.in_hand() if job.id in self._to_be_noted] if self._to_be_noted else []
+        )
+        self._to_be_noted, self._started_lately = self._started_lately, set()
         self._noted_at = time.monotonic()
         if running:
             try:
@@ -349,7 +354,7 @@ class Worker:
         self.counts.leases_lost += 1
         self._executor.abandon()
         self._outcomes = []
-        self._not_noted.clear()
+        self._started_lately, self._to_be_noted = set(), set()
         if self._lease is not None:
             self._lease.close()
             self._lease = None

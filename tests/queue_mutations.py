@@ -47,7 +47,7 @@ def push_before_commit() -> None:
             hand_offs = claim(self, connection)
             if hand_offs:
                 push(self, connection, hand_offs)
-                time.sleep(0.02)
+                _in_the_gap()
         return hand_offs
 
     _set(relay.Relay, "_claim", claim_and_push)
@@ -60,7 +60,7 @@ def read_then_reap() -> None:
     def reclaim(_: reaper.Reaper, connection: Connection, sweep: reaper.Sweep) -> None:
         lost = [row[0] for row in connection.execute(_SELECT_LOST)]
         if lost:
-            _between_reading_and_reaping()
+            _in_the_gap()
             with connection.transaction():
                 connection.execute("SET LOCAL penguinmails.queue_replay = 'on'")  # or the table's own guard refuses
                 sweep.jobs_reclaimed += connection.execute(_RECLAIM_LOST, [lost]).rowcount
@@ -74,13 +74,13 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "push_before_commit": push_before_commit,
     "read_then_reap": read_then_reap,
 }
-between_reading_and_reaping: Callable[[], object] = lambda: time.sleep(0.2)  # noqa: E731
-"""What happens in the gap of `read_then_reap`; a test without real processes puts its own in."""
+in_the_gap: Callable[[], object] = lambda: time.sleep(0.2)  # noqa: E731
+"""What happens in the gap that a bug opens; a test without real processes puts its own in."""
 _undo: list[tuple[Any, str, Any]] = []
 
 
-def _between_reading_and_reaping() -> None:
-    between_reading_and_reaping()
+def _in_the_gap() -> None:
+    in_the_gap()
 
 
 def _set(owner: Any, name: str, value: Any) -> None:
