@@ -44,9 +44,11 @@ enqueue_hourly = dg.define_asset_job(
 housekeeping = dg.define_asset_job(
     "housekeeping",
     selection=_NIGHTLY,
-    config=_executed("oltp__retention", "content__retention", "content__compaction", "queue__archive"),
-    description="What ages out, in all tiers: retention, erasures, compaction, the archive of finished jobs. It executes; "
-    "materialize a single asset to see its plan only.",
+    config=_executed(
+        "oltp__retention", "content__retention", "content__compaction", "queue__archive", "dagster__run_history"
+    ),
+    description="What ages out, in all tiers: retention, erasures, compaction, the archive of finished jobs, Dagster's own "
+    "runs. It executes; materialize a single asset to see its plan only.",
 )
 
 weekly = dg.define_asset_job(

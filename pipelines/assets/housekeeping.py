@@ -18,9 +18,12 @@ from penguinmails.pipelines.assets.oltp import SCHEMA
 from penguinmails.pipelines.instance import MARTS_POOL
 from penguinmails.pipelines.reporting import progress_of
 from penguinmails.pipelines.resources import Platform
+from penguinmails.pipelines.run_history import count_old_runs, forget_old_runs
 from penguinmails.stack.clock import utc_now
 from penguinmails.stack.ports import port
 
+GROUP = "housekeeping"
+"""A group of its own: what ages out depends on all tiers, and would turn the arrows between their groups around."""
 NIGHTLY, WEEKLY = {"housekeeping": "nightly"}, {"housekeeping": "weekly"}
 _SHOWN = 20
 
@@ -34,7 +37,7 @@ class Destructive(dg.Config):
 @dg.asset(
     key=["oltp", "retention"],
     deps=[SCHEMA, LANDING],
-    group_name="oltp",
+    group_name=GROUP,
     tags=NIGHTLY,
     kinds={"postgres"},
     owners=metadata.OWNERS,
@@ -63,7 +66,7 @@ def oltp_retention(config: Destructive, platform: dg.ResourceParam[Platform]) ->
 @dg.asset(
     key=["content", "retention"],
     deps=[PACKS],
-    group_name="content",
+    group_name=GROUP,
     tags=NIGHTLY,
     kinds={"s3", "postgres"},
     owners=metadata.OWNERS,
@@ -99,7 +102,7 @@ def content_retention(
             description="The bytes of every erased message have left the object store within 30 days.",
         )
     ],
-    group_name="content",
+    group_name=GROUP,
     tags=NIGHTLY,
     kinds={"s3", "postgres"},
     owners=metadata.OWNERS,
@@ -140,7 +143,7 @@ def content_erasures(platform: dg.ResourceParam[Platform]) -> Iterator[dg.Materi
 @dg.asset(
     key=["content", "compaction"],
     deps=[["content", "retention"], ["content", "erasures"]],
-    group_name="content",
+    group_name=GROUP,
     tags=NIGHTLY,
     kinds={"s3"},
     owners=metadata.OWNERS,
@@ -167,7 +170,7 @@ def content_compaction(
 @dg.asset(
     key=["queue", "archive"],
     deps=[JOBS],
-    group_name="queue",
+    group_name=GROUP,
     tags=NIGHTLY,
     kinds={"parquet", "s3"},
     owners=metadata.OWNERS,
@@ -190,7 +193,7 @@ def queue_archive(
 @dg.asset(
     key=["olap", "landing_compaction"],
     deps=[LANDING],
-    group_name="olap",
+    group_name=GROUP,
     tags=WEEKLY,
     kinds={"parquet", "s3"},
     owners=metadata.OWNERS,
@@ -217,7 +220,7 @@ def landing_compaction(
             description="Facts kept up to date by differences equal facts made from scratch, row for row.",
         )
     ],
-    group_name="olap",
+    group_name=GROUP,
     tags=WEEKLY,
     kinds={"duckdb"},
     owners=metadata.OWNERS,
@@ -246,6 +249,25 @@ def verification(platform: dg.ResourceParam[Platform]) -> Iterator[dg.Materializ
     )
 
 
+@dg.asset(
+    key=["dagster", "run_history"],
+    group_name=GROUP,
+    tags=NIGHTLY,
+    kinds={"dagster"},
+    owners=metadata.OWNERS,
+    description="Runs of Dagster past their time, with their events: of the five-minute probe after a week, of housekeeping "
+    "after a year. Runs of days stay: their partitions would look as if they had never been made.",
+)
+def run_history(context: dg.AssetExecutionContext, config: Destructive) -> dg.MaterializeResult[None]:
+    if config.execute:
+        with progress_of("runs forgotten", context.log) as progress:
+            old = forget_old_runs(context.instance, now=utc_now(), progress=progress)
+    else:
+        old = count_old_runs(context.instance, now=utc_now())
+    by_job = {f"{job}_runs": runs for job, runs in old.runs_by_job.items()}
+    return dg.MaterializeResult(metadata={"executed": config.execute, "runs": old.runs} | by_job)
+
+
 ASSETS = [
     oltp_retention,
     content_retention,
@@ -254,4 +276,5 @@ ASSETS = [
     queue_archive,
     landing_compaction,
     verification,
+    run_history,
 ]
