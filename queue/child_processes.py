@@ -201,6 +201,7 @@ class _Child:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         read_end, self._life_line = context.Pipe(duplex=False)
+        os.set_blocking(self._life_line.fileno(), False)  # a frozen child reads nothing, and must not hold up the lease
         self._readable = select.poll()
         self._readable.register(self.pipe.fileno(), select.POLLIN)
         self.jobs: deque[StartedJob] = deque()

@@ -21,6 +21,8 @@ from penguinmails.stack.errors import ServerError
 from penguinmails.stack.sql import Queries
 
 QUERIES = Queries(Path(__file__).parent / "sql" / "leases.sql")
+_END_SECONDS = 30.0
+"""How long a stopping process waits for a renewal under way."""
 
 
 class Lease:
@@ -29,6 +31,7 @@ class Lease:
     Args:
         on_renewal: told after every renewal until when, on the monotonic clock, the lease may be trusted.
         busy: asked at every renewal how many handlers run.
+        begins_anew: a process that owns no jobs (relay, reaper) need not stop when it was thought dead; it registers again.
     """
 
     def __init__(
@@ -41,8 +44,13 @@ class Lease:
         queue_names: Sequence[str] = (),
         on_renewal: Callable[[float], None] = lambda _: None,
         busy: Callable[[], int] = lambda: 0,
+        begins_anew: bool = False,
     ) -> None:
         self.id: UUID = uuid4()
+        self._kind = kind
+        self._slots = slots
+        self._queue_names = list(queue_names)
+        self._begins_anew = begins_anew
         self._url = url
         self._configuration = configuration
         self._on_renewal = on_renewal
@@ -50,7 +58,12 @@ class Lease:
         self._ended = threading.Event()
         self._trusted_until = 0.0
         sent = time.monotonic()
-        self._connection: Connection | None = self._register(kind, slots, list(queue_names))
+        self._connection: Connection | None = open_protocol_connection(url)
+        try:
+            self._register(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
         self._trust(sent)
         self._thread = threading.Thread(target=self._keep, name=f"lease of {kind}", daemon=True)
         self._thread.start()
@@ -62,7 +75,10 @@ class Lease:
     def close(self) -> None:
         """Signs off. Everything the process had must have been finished or given back before."""
         self._ended.set()
-        self._thread.join()
+        self._thread.join(_END_SECONDS)
+        if self._thread.is_alive():  # PostgreSQL does not answer it: the lease runs out by itself
+            self._trusted_until = 0.0
+            return
         try:
             connection = self._connection or open_protocol_connection(self._url)
             connection.execute(QUERIES["sign_off"], {"id": self.id})
@@ -72,16 +88,17 @@ class Lease:
         finally:
             self._trusted_until = 0.0
 
-    def _register(self, kind: str, slots: int, queue_names: list[str]) -> Connection:
-        connection = open_protocol_connection(self._url)
-        seconds = self._configuration.lease_seconds
-        values = {"id": self.id, "kind": kind, "lease_seconds": seconds, "slots": slots, "queue_names": queue_names}
-        try:
-            connection.execute(QUERIES["register"], values)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _register(self, connection: Connection) -> None:
+        connection.execute(
+            QUERIES["register"],
+            {
+                "id": self.id,
+                "kind": self._kind,
+                "lease_seconds": self._configuration.lease_seconds,
+                "slots": self._slots,
+                "queue_names": self._queue_names,
+            },
+        )
 
     def _keep(self) -> None:
         while not self._ended.wait(self._configuration.renew_seconds):
@@ -100,7 +117,10 @@ class Lease:
             {"id": self.id, "lease_seconds": self._configuration.lease_seconds, "busy": self._busy()},
         ).fetchone()
         if row is None:
-            return False
+            if not self._begins_anew:
+                return False
+            self.id = uuid4()
+            self._register(self._connection)
         self._trust(sent)
         return True
 

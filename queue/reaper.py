@@ -84,10 +84,11 @@ class Reaper:
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Sweeps until `stop` says so; waits while another reaper is at work."""
-        lease = Lease(self._stores.queue_url, "reaper", self._configuration)
+        lease: Lease | None = None
         try:
             while not stop():
                 try:
+                    lease = lease or Lease(self._stores.queue_url, "reaper", self._configuration, begins_anew=True)
                     if self._take_turn():
                         self.step()
                 except (psycopg.OperationalError, ServerError):
@@ -96,7 +97,8 @@ class Reaper:
                     continue
                 time.sleep(self._configuration.sweep_seconds)
         finally:
-            lease.close()
+            if lease is not None:
+                lease.close()
             self.close()
 
     def step(self) -> Sweep:

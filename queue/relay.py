@@ -67,11 +67,12 @@ class Relay:
             FastLaneUnsafe: this Redis evicts or forgets; nothing was handed over.
         """
         self._wait_for_safe_redis(stop)
-        lease = Lease(self._stores.queue_url, "relay", self._configuration)
+        lease: Lease | None = None
         busy_at = 0.0
         try:
             while not stop():
                 try:
+                    lease = lease or Lease(self._stores.queue_url, "relay", self._configuration, begins_anew=True)
                     if self.step():
                         busy_at = time.monotonic()
                         continue
@@ -82,7 +83,8 @@ class Relay:
                 recently = time.monotonic() - busy_at < _BUSY_MEMORY_SECONDS
                 time.sleep(self._configuration.poll_seconds if recently else self._configuration.idle_poll_seconds)
         finally:
-            lease.close()
+            if lease is not None:
+                lease.close()
             self.close()
 
     def step(self) -> int:
