@@ -20,6 +20,9 @@ from penguinmails.stack.stores import Stores
 
 _HERE = Path(__file__).parent
 QUERIES = Queries(_HERE / "index.sql")
+SCHEMA = migrations.Schema(
+    "content tier", _HERE / "migrations", lambda stores: stores.content_url, "penguinmails content migrate"
+)
 
 _CONNECT_TIMEOUT_SECONDS = 10
 _PARAMETERS: dict[str, Any] = {
@@ -33,10 +36,11 @@ _PARAMETERS: dict[str, Any] = {
 
 def migrate(stores: Stores) -> list[str]:
     """Brings the content database up to date; returns the revisions applied, in order."""
-    return migrations.migrate(stores.content_url, _HERE / "migrations")
+    return migrations.migrate(stores.content_url, SCHEMA.folder)
 
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
 def connect(stores: Stores) -> Connection:

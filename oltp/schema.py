@@ -25,6 +25,7 @@ from penguinmails.stack.stores import Stores
 
 _GRANT_ATTEMPTS = 5
 MIGRATIONS = Path(__file__).parent / "migrations"
+SCHEMA = migrations.Schema("OLTP tier", MIGRATIONS, lambda stores: stores.oltp_url, "penguinmails oltp migrate")
 _QUERIES = Queries(Path(__file__).parent / "schema.sql")
 
 

@@ -12,11 +12,12 @@ from pydantic import SecretStr
 from penguinmails.queue.connections import connect
 from penguinmails.queue.queues import QUEUES
 from penguinmails.stack import migrations
-from penguinmails.stack.errors import SettingsError
 from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores, resolve
 
-FOLDER = Path(__file__).parent / "migrations"
+SCHEMA = migrations.Schema(
+    "queue", Path(__file__).parent / "migrations", lambda stores: stores.queue_url, "penguinmails queue migrate"
+)
 _QUERIES = Queries(Path(__file__).parent / "sql" / "producer.sql")
 
 
@@ -27,7 +28,7 @@ def migrate(stores: Stores) -> list[str]:
 
 def migrate_database(url: SecretStr) -> list[str]:
     """The same for one database."""
-    applied = migrations.migrate(url, FOLDER)
+    applied = migrations.migrate(url, SCHEMA.folder)
     with connect(url) as connection, connection.transaction():
         for definition in QUEUES:
             connection.execute(_QUERIES["declare_queue"], vars(definition))
@@ -38,11 +39,9 @@ def migrated_stores() -> Stores:
     """Returns the stores, once the queue's tables are there.
 
     Raises:
-        SettingsError: they are not; nothing was changed.
+        SettingsError: they are missing or not of this version; nothing was changed.
+        ServerError: the database cannot be reached.
     """
     stores = resolve()
-    with connect(stores.queue_url) as connection:
-        row = connection.execute("SELECT to_regclass('queue_log_summaries') IS NOT NULL").fetchone()
-    if not (row and row[0]):
-        raise SettingsError("tables of the queue", "are missing or old", "Run: penguinmails queue migrate")
+    SCHEMA.require(stores)
     return stores

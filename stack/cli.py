@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -55,10 +56,38 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except PlatformError as error:
-        notes.print(f"[bold red]{type(error).__name__}[/]  ", end="")
-        notes.print(f"{error.thing}: {error.problem}.", markup=False, soft_wrap=True)
-        notes.print(f"What to do: {error.remedy}", markup=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        _end_with(error)
+    except Exception as error:  # looked at, and raised again unless an old schema is what it comes from
+        outdated = _outdated_schema(error)
+        if outdated is None:
+            raise
+        _end_with(outdated)
+
+
+def _end_with(error: PlatformError) -> NoReturn:
+    notes.print(f"[bold red]{type(error).__name__}[/]  ", end="")
+    notes.print(f"{error.thing}: {error.problem}.", markup=False, soft_wrap=True)
+    notes.print(f"What to do: {error.remedy}", markup=False, soft_wrap=True)
+    sys.exit(error.exit_code)
+
+
+def _outdated_schema(error: Exception) -> PlatformError | None:
+    """Returns what to say when a statement names what the database has not got, because it was not migrated."""
+    import psycopg
+
+    if not isinstance(
+        error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn | psycopg.errors.UndefinedFunction
+    ):
+        return None
+    from penguinmails.stack.stores import resolve
+
+    stores = resolve()
+    for entry in contributions("penguinmails.schemas").values():
+        try:
+            entry.load().require(stores)
+        except PlatformError as outdated:
+            return outdated
+    return None
 
 
 @penguinmails.command()

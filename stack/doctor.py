@@ -15,8 +15,9 @@ import redis
 from pydantic import SecretStr
 
 from penguinmails.stack.console import size
-from penguinmails.stack.errors import PlatformError
+from penguinmails.stack.errors import PlatformError, ServerError
 from penguinmails.stack.findings import Finding
+from penguinmails.stack.migrations import Schema, SchemaState
 from penguinmails.stack.ports import contributions
 from penguinmails.stack.stores import Stores
 
@@ -34,8 +35,13 @@ def examine(stores: Stores) -> Iterator[Finding]:
         yield _postgres(f"PostgreSQL of {tier}", getattr(stores, f"{tier}_url"))
     yield _redis(stores)
     yield _object_store(stores)
+    schemas = contributions("penguinmails.schemas")
     for tier, entry in contributions("penguinmails.doctor").items():
-        yield from _of_a_tier(tier, entry.load(), stores)
+        schema = _schema(schemas[tier].load(), stores) if tier in schemas else None
+        if schema is not None:
+            yield schema
+        if schema is None or schema.ok:
+            yield from _of_a_tier(tier, entry.load(), stores)
 
 
 def _free_disk(stores: Stores) -> Finding:
@@ -103,6 +109,15 @@ def _object_store(stores: Stores) -> Finding:
     ok = same and gone
     remedy = "" if ok else "This store does not give back what it took; use another."
     return Finding(name, ok, "writes, reads a range, deletes" if ok else "did not give back what was written", remedy)
+
+
+def _schema(schema: Schema, stores: Stores) -> Finding | None:
+    """Returns None where the database cannot be reached: that is said of its server already."""
+    try:
+        state = schema.state(stores)
+    except ServerError:
+        return None
+    return Finding(f"schema of the {schema.name}", state is SchemaState.NEWEST, state.value, schema.remedy(state))
 
 
 def _of_a_tier(tier: str, questions: Callable[[Stores], list[Finding]], stores: Stores) -> Iterator[Finding]:

@@ -10,12 +10,18 @@ Belongs here: the runner. Does not belong here: any table.
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 from pydantic import SecretStr
 
-from penguinmails.stack.errors import ServerError
+from penguinmails.stack.errors import ServerError, SettingsError
+from penguinmails.stack.stores import Stores
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -24,8 +30,84 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT = "10s"
 STATEMENT_TIMEOUT = "15min"
 _VERSION_TABLE = "schema_version"
+_SELECT_VERSION = "SELECT version_num FROM schema_version"
+_CONNECT_SECONDS = 10
 _ADVISORY_LOCK = 7_364_285_190_001
 """Any number, the same for every process: only one migrates a database at a time."""
+_REVISION = re.compile(r'^revision = "(\w+)"$', re.MULTILINE)
+
+
+class SchemaState(Enum):
+    """How the tables of a database stand to the migrations that this version of the platform has."""
+
+    MISSING = "is not there yet"
+    OLD = "is older than this version of the platform"
+    NEWEST = "is the newest"
+    UNKNOWN = "was made by a newer version of the platform"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The tables of one tier, as `penguinmails.schemas` in pyproject.toml names them.
+
+    Args:
+        name: what people call them.
+        folder: the tier's `migrations` folder.
+        url_of: returns the URL of their database.
+        command: what brings them up to date.
+    """
+
+    name: str
+    folder: Path
+    url_of: Callable[[Stores], SecretStr]
+    command: str
+
+    def state(self, stores: Stores) -> SchemaState:
+        """Asks the database.
+
+        Raises:
+            ServerError: it cannot be reached.
+        """
+        url = self.url_of(stores).get_secret_value()
+        try:
+            with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection:
+                row = connection.execute(_SELECT_VERSION).fetchone()
+        except psycopg.errors.UndefinedTable:
+            row = None
+        except psycopg.OperationalError as error:
+            raise ServerError(
+                f"database of the {self.name}",
+                f"cannot be reached ({type(error).__name__})",
+                "Start it (penguinmails up), or correct the PENGUINMAILS_*_URL of this tier.",
+            ) from error
+        if row is None:
+            return SchemaState.MISSING
+        *older, newest = self.revisions()
+        if row[0] == newest:
+            return SchemaState.NEWEST
+        return SchemaState.OLD if row[0] in older else SchemaState.UNKNOWN
+
+    def revisions(self) -> list[str]:
+        """Returns all revisions in order, without importing Alembic."""
+        files = sorted(self.folder.glob("[0-9]*.py"))
+        return [found[1] for file in files if (found := _REVISION.search(file.read_text(encoding="utf-8")))]
+
+    def remedy(self, state: SchemaState) -> str:
+        """Returns what to do in that state; nothing where all is well."""
+        if state is SchemaState.NEWEST:
+            return ""
+        return "Install that version." if state is SchemaState.UNKNOWN else f"Run: {self.command}"
+
+    def require(self, stores: Stores) -> None:
+        """Makes sure that the tables are what this version needs.
+
+        Raises:
+            SettingsError: they are not; nothing was changed.
+            ServerError: their database cannot be reached.
+        """
+        state = self.state(stores)
+        if state is not SchemaState.NEWEST:
+            raise SettingsError(f"schema of the {self.name}", state.value, self.remedy(state))
 
 
 def migrate(url: SecretStr, folder: Path) -> list[str]:
