@@ -26,6 +26,7 @@ class Configuration:
         batch: jobs moved by one statement.
         run_slack_seconds: how long a started job may wait in its worker beyond the queue's time limit.
         stop_seconds: how long a stopping worker waits for running handlers.
+        cancel_grace_seconds: how long the handler of a cancelled job may take to put things in order before it is ended.
         crash_limit: a job that was in hand this often when a process died becomes a dead letter.
     """
 
@@ -39,6 +40,7 @@ class Configuration:
     batch: int = 1_000
     run_slack_seconds: float = 60.0
     stop_seconds: float = 30.0
+    cancel_grace_seconds: float = 5.0
     crash_limit: int = 5
 
     def __post_init__(self) -> None:

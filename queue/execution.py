@@ -17,7 +17,7 @@ import psycopg
 from pydantic import ValidationError
 
 from penguinmails.queue.errors import HandlerMistaken, OwnershipLost, PermanentFailure
-from penguinmails.queue.handlers import Handlers, JobContext, StartedJob
+from penguinmails.queue.handlers import Handlers, JobContext, Progress, StartedJob
 from penguinmails.stack.errors import InputError, PlatformError, SettingsError
 
 _MAX_ERROR_CHARACTERS = 500
@@ -53,11 +53,24 @@ class Outcome:
     crashes: int = 0
 
 
-def run_job(handlers: Handlers, job: StartedJob, trusted_until: Callable[[], float]) -> Outcome:
-    """Runs the handler of `job`. Raises nothing but what ends the process on purpose (KeyboardInterrupt)."""
+def run_job(
+    handlers: Handlers,
+    job: StartedJob,
+    trusted_until: Callable[[], float],
+    *,
+    is_taken_away: Callable[[], bool] = lambda: False,
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> Outcome:
+    """Runs the handler of `job`. Raises nothing but what ends the process on purpose (KeyboardInterrupt).
+
+    Args:
+        trusted_until, is_taken_away, tell: see `JobContext`.
+    """
+    if is_taken_away():
+        return Outcome(job, Kind.LOST)
     if time.monotonic() + job.timeout_seconds > job.run_before:
         return Outcome(job, Kind.NOT_RUN)
-    context = JobContext(job, trusted_until)
+    context = JobContext(job, trusted_until, is_taken_away, tell)
     began = time.monotonic()
     try:
         handler = handlers[job.queue_name]

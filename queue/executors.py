@@ -13,7 +13,7 @@ from typing import Protocol
 from uuid import UUID
 
 from penguinmails.queue.execution import Outcome, run_job
-from penguinmails.queue.handlers import Handlers, StartedJob
+from penguinmails.queue.handlers import Handlers, Progress, StartedJob
 
 _TURN_SECONDS = 0.5
 _MOST_IN_HAND = 1_000
@@ -42,6 +42,12 @@ class Executor(Protocol):
 
     def trust(self, until: float) -> None:
         """Is told until when, on the monotonic clock, the worker's lease may be trusted."""
+
+    def progress(self) -> list[tuple[StartedJob, Progress]]:
+        """Returns how far handlers have got, of those that said something since the last question."""
+
+    def ask_to_stop(self, job_ids: Set[UUID]) -> None:
+        """Tells these runs that their jobs are not this worker's any more; what has not begun does not begin."""
 
     def drop(self, job_ids: Set[UUID]) -> None:
         """Ends these runs without an outcome: the jobs are not this worker's any more."""
@@ -102,6 +108,12 @@ class InlineExecutor:
 
     def trust(self, until: float) -> None:
         self._trusted_until = until
+
+    def progress(self) -> list[tuple[StartedJob, Progress]]:
+        return []  # whoever asks does so between two jobs
+
+    def ask_to_stop(self, job_ids: Set[UUID]) -> None:
+        self.drop(job_ids)
 
     def drop(self, job_ids: Set[UUID]) -> None:
         self._jobs = deque(job for job in self._jobs if job.id not in job_ids)

@@ -56,6 +56,14 @@ class HandOff:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where in Redis a ticket is: in its lane, reserved by a worker, or (neither) nowhere."""
+
+    messages_ahead: int | None = None
+    worker_id: UUID | None = None
+
+
+@dataclass(frozen=True)
 class FastLaneState:
     """What Redis says about itself and the queue.
 
@@ -205,6 +213,16 @@ class FastLane:
     def tickets_reserved(self, worker_ids: Iterable[UUID]) -> set[Ticket]:
         """Returns what workers have reserved and not started."""
         return self._tickets(processing_key(worker_id) for worker_id in worker_ids)
+
+    def place_of(self, ticket: Ticket, queue_name: str, band: Band, worker_ids: Iterable[UUID]) -> Place:
+        """Returns where a ticket is; looks where it comes from before where it goes to."""
+        with _typed_errors():
+            lane = cast("list[bytes]", self.client.lrange(list_key(queue_name, band), 0, -1))
+        for position, message in enumerate(reversed(lane)):
+            if read_ticket(message) == ticket:
+                return Place(messages_ahead=position)
+        holders = (each for each in worker_ids if ticket in self.tickets_reserved([each]))
+        return Place(worker_id=next(holders, None))
 
     def epoch(self) -> str:
         """Returns what changes when this Redis is another one, was restarted, failed over or flushed."""

@@ -24,6 +24,9 @@ from penguinmails.stack.sql import Queries
 GROUP = "penguinmails.queue_handlers"
 """Entry points: the name is the queue's, the object a `Handler`."""
 
+_PROGRESS_SECONDS = 0.25
+"""What is said more often is not passed on."""
+_MAX_NOTE_CHARACTERS = 200
 PROTOCOL = Queries(Path(__file__).parent / "sql" / "protocol.sql")
 PayloadModel = TypeVar("PayloadModel", bound=BaseModel)
 
@@ -50,14 +53,35 @@ class StartedJob:
     worker_id: UUID
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a handler says it is.
+
+    Args:
+        share: of the work that is done, 0 to 1.
+        note: what it is at; no personal data.
+    """
+
+    share: float
+    note: str = ""
+
+
 @dataclass
 class JobContext:
-    """What a handler is told about the job in hand, and how it asks."""
+    """What a handler is told about the job in hand, and how it asks.
+
+    Args:
+        trusted_until: until when, on the monotonic clock, this process may count on its lease.
+        is_taken_away: whether the worker has heard that the job was cancelled or is another's now.
+        tell: passes progress on.
+    """
 
     job: StartedJob
     trusted_until: Callable[[], float]
-    """Until when, on the monotonic clock, this process may count on its lease."""
+    is_taken_away: Callable[[], bool] = lambda: False
+    tell: Callable[[Progress], None] = lambda _: None
     is_finished: bool = field(default=False, init=False)
+    _told_at: float = field(default=0.0, init=False)
 
     @property
     def fence(self) -> tuple[UUID, int]:
@@ -74,14 +98,31 @@ class JobContext:
         """How long this run may still count on owning the job."""
         return min(self.trusted_until(), self.job.run_before) - time.monotonic()
 
+    @property
+    def is_cancelled(self) -> bool:
+        """True once the job was cancelled or taken away: put things in order and return; a handler that does not is ended."""
+        return self.is_taken_away() or self.seconds_left <= 0
+
     def assert_owned(self) -> None:
         """Makes sure, from what this process knows, that the job is still this run's.
 
         Raises:
             OwnershipLost: it is not; stop without any further effect.
         """
-        if self.seconds_left <= 0:
+        if self.is_cancelled:
             raise self._lost()
+
+    def report_progress(self, share: float, note: str = "") -> None:
+        """Says how far this run is, for people who look; may be called as often as one likes.
+
+        Args:
+            share: of the work that is done, 0 to 1.
+            note: what it is at, in a few words; no personal data.
+        """
+        now = time.monotonic()
+        if now - self._told_at >= _PROGRESS_SECONDS or share >= 1:
+            self._told_at = now
+            self.tell(Progress(min(1.0, max(0.0, share)), note.replace("\x00", "")[:_MAX_NOTE_CHARACTERS]))
 
     def finish_within(self, connection: psycopg.Connection[Any]) -> None:
         """Completes the job inside the handler's own transaction on the queue's database: effect and end are one.

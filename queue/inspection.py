@@ -13,8 +13,9 @@ from psycopg.rows import dict_row
 
 from penguinmails.queue.connections import connect
 from penguinmails.queue.errors import FastLaneUnavailable, JobRefused
-from penguinmails.queue.fast_lane import FastLane, Ticket
+from penguinmails.queue.fast_lane import FastLane, Place, Ticket
 from penguinmails.queue.operations import QUERIES
+from penguinmails.queue.queues import band_of
 from penguinmails.stack.stores import Stores
 
 
@@ -62,12 +63,12 @@ def why(stores: Stores, job_id: UUID) -> Explanation:
         facts = cursor.execute(QUERIES["why"], {"id": job_id}).fetchone()
     if facts is None:
         raise _unknown(job_id)
-    facts["in_redis"] = _is_in_redis(stores, facts) if facts["status"] == "migrated_to_redis" else None
+    facts["place"] = _place_in_redis(stores, facts) if facts["status"] == "migrated_to_redis" else None
     return Explanation(job_id, facts["status"], explain(facts))
 
 
 def explain(facts: dict[str, Any]) -> list[str]:
-    """Returns the reasons that `facts` (a row of the statement `why`, and `in_redis`) give."""
+    """Returns the reasons that `facts` (a row of the statement `why`, and its `place` in Redis) give."""
     match facts["status"]:
         case "completed":
             return ["It is completed."]
@@ -75,7 +76,7 @@ def explain(facts: dict[str, Any]) -> list[str]:
             return ["It was cancelled; enqueue it anew if it is wanted after all."]
         case "failed":
             attempts = f"{facts['attempt_count']} of {facts['max_attempts']} attempts"
-            remedy = f"Mend the cause, then: penguinmails queue replay --id {facts['id']}"
+            remedy = f"Mend the cause, then: penguinmails queue replay --id {facts['id']} --reason …"
             return [f"It is a dead letter after {attempts}: {facts['last_error_message']}. {remedy}"]
         case "running":
             return _running(facts)
@@ -88,17 +89,28 @@ def _running(facts: dict[str, Any]) -> list[str]:
         remedy = (
             "the reaper takes it back within seconds" if facts["reapers"] else "start one: penguinmails queue reaper"
         )
-        return [f"The process that ran it is dead; {remedy}."]
-    return [f"It runs, for {facts['running_seconds']:.1f} of at most {facts['timeout_seconds']} seconds."]
+        return [f"The process that ran it (worker {facts['worker_id']}) is dead; {remedy}."]
+    attempt = f"attempt {facts['attempt_count']} of {facts['max_attempts']}"
+    times = f"for {facts['running_seconds']:.1f} of at most {facts['timeout_seconds']} seconds"
+    return [f"It runs on worker {facts['worker_id']}, {attempt}, {times}{_progress(facts)}."]
+
+
+def _progress(facts: dict[str, Any]) -> str:
+    if facts["progress"] is None:
+        return ""
+    note = f" ({facts['progress_note']})" if facts["progress_note"] else ""
+    return f", {facts['progress']:.0%} done{note}".replace("%", " %")
 
 
 def _waiting(facts: dict[str, Any]) -> list[str]:
     reasons = []
     if not facts["is_active"]:
-        reasons.append(f"Its queue is paused: penguinmails queue resume {facts['queue_name']}")
+        reasons.append(f"Its queue is paused: penguinmails queue resume {facts['queue_name']} --reason …")
     if facts["seconds_to_run_at"] > 0:
         waits = f"after attempt {facts['attempt_count']} failed" if facts["attempt_count"] else "as it was enqueued"
-        reasons.append(f"It is not to run before {facts['run_at']:%Y-%m-%d %H:%M:%S} UTC ({waits}).")
+        error = f": {facts['last_error_message']}" if facts["last_error_message"] else ""
+        when = f"{facts['run_at']:%Y-%m-%d %H:%M:%S} UTC, in {facts['seconds_to_run_at']:,.0f} seconds"
+        reasons.append(f"It is not to run before {when} ({waits}{error}).")
     if not facts["workers"]:
         reasons.append("No living worker serves its queue: penguinmails queue worker")
     if facts["status"] == "migrated_to_redis":
@@ -109,14 +121,16 @@ def _waiting(facts: dict[str, Any]) -> list[str]:
 
 
 def _handed_over(facts: dict[str, Any]) -> list[str]:
-    if facts["in_redis"] is None:
+    since = f"for {max(0.0, facts['seconds_since_update']):,.1f} seconds"
+    place: Place | None = facts["place"]
+    if place is None:
         return ["It was handed over to Redis, which does not answer now; it comes back when its hand-off runs out."]
-    if facts["in_redis"]:
-        return [
-            "It is in Redis and waits for a free slot."
-            if facts["free_slots"] <= 0
-            else "It is in Redis, about to start."
-        ]
+    if place.worker_id is not None:
+        return [f"Worker {place.worker_id} has reserved it in Redis and is about to start it."]
+    if place.messages_ahead is not None:
+        ahead = f"{place.messages_ahead:,} messages of its band are ahead of it"
+        slots = "no slot is free" if facts["free_slots"] <= 0 else "it is about to start"
+        return [f"It is in Redis, {since}; {ahead}, {slots}."]
     when = max(0.0, facts["lease_seconds"])
     remedy = "" if facts["reapers"] else " once a reaper runs (penguinmails queue reaper)"
     return [f"It was handed over and is not in Redis any more; it is made ready again in {when:.0f} seconds{remedy}."]
@@ -126,15 +140,25 @@ def _ready(facts: dict[str, Any]) -> list[str]:
     reasons = []
     if not facts["relays"]:
         reasons.append("No relay runs, so nothing reaches Redis: penguinmails queue relay")
+    if facts["tokens"] is not None and facts["tokens"] < 1 + facts["of_its_tenant"]:
+        seconds = (1 + facts["of_its_tenant"] - facts["tokens"]) / facts["jobs_per_second"]
+        reasons.append(
+            f"Its tenant may start {facts['jobs_per_second']:g} jobs a second on this queue: its turn comes in about "
+            f"{seconds:,.0f} seconds."
+        )
     if facts["jobs_ahead"]:
-        reasons.append(f"{facts['jobs_ahead']:,} jobs of its queue are ahead of it.")
+        of_its_tenant = f" ({facts['of_its_tenant']:,} of its own tenant's; tenants take turns)"
+        reasons.append(f"{facts['jobs_ahead']:,} jobs of its queue are ahead of it{of_its_tenant}.")
     return reasons or ["Nothing holds it up: it is about to be handed over."]
 
 
-def _is_in_redis(stores: Stores, facts: dict[str, Any]) -> bool | None:
+def _place_in_redis(stores: Stores, facts: dict[str, Any]) -> Place | None:
+    """Returns where in Redis the job is, None when Redis does not answer."""
     fast_lane = FastLane.open(stores)
     try:
-        return Ticket(facts["id"], facts["gen"]) in fast_lane.tickets_in_lanes([facts["queue_name"]])
+        return fast_lane.place_of(
+            Ticket(facts["id"], facts["gen"]), facts["queue_name"], band_of(facts["priority"]), facts["living_workers"]
+        )
     except FastLaneUnavailable:
         return None
     finally:
@@ -142,4 +166,8 @@ def _is_in_redis(stores: Stores, facts: dict[str, Any]) -> bool | None:
 
 
 def _unknown(job_id: UUID) -> JobRefused:
-    return JobRefused(f"job {job_id}", "is not in the queue", "Finished jobs leave it: look in the archive.")
+    return JobRefused(
+        f"job {job_id}",
+        "is not in the queue",
+        "Check its id; what ended more than a day ago (dead letters: a week) is in the archive, see docs/queue.md.",
+    )

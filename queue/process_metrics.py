@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from penguinmails.queue.execution import Kind, Outcome
 from penguinmails.queue.executors import Executor
 from penguinmails.queue.fast_lane import HandOff
-from penguinmails.queue.handlers import StartedJob
+from penguinmails.queue.handlers import Progress, StartedJob
 from penguinmails.queue.metrics import OPEN_TELEMETRY_LABELS, OPEN_TELEMETRY_SYSTEM, Sample
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 120, 300)
@@ -174,6 +174,12 @@ class ObservedExecutor:
 
     def trust(self, until: float) -> None:
         self._executor.trust(until)
+
+    def progress(self) -> list[tuple[StartedJob, Progress]]:
+        return self._executor.progress()
+
+    def ask_to_stop(self, job_ids: Set[UUID]) -> None:
+        self._executor.ask_to_stop(job_ids)
 
     def drop(self, job_ids: Set[UUID]) -> None:
         self._executor.drop(job_ids)

@@ -1,7 +1,7 @@
 """Telling PostgreSQL what came of jobs: finish, fail, release, in batches.
 
-Belongs here: turning outcomes into the compare-and-set statements. Does not belong here: running handlers, when to flush
-(worker.py).
+Belongs here: turning outcomes and progress into the compare-and-set statements. Does not belong here: running handlers, when
+to flush (worker.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from uuid import UUID
 from penguinmails.queue.backoff import retry_delay_seconds
 from penguinmails.queue.connections import Connection
 from penguinmails.queue.execution import Kind, Outcome
-from penguinmails.queue.handlers import PROTOCOL, StartedJob
+from penguinmails.queue.handlers import PROTOCOL, Progress, StartedJob
 
 
 @dataclass
@@ -50,6 +50,27 @@ def release(connection: Connection, worker_id: UUID, jobs: Iterable[StartedJob])
     if not given:
         return []
     return [row[0] for row in connection.execute(PROTOCOL["release"], _keys(worker_id, given))]
+
+
+@dataclass(frozen=True)
+class Held:
+    """Of the jobs asked for, those that still are the worker's, and those that were cancelled."""
+
+    owned: set[UUID]
+    cancelled: set[UUID]
+
+
+def still_owned(connection: Connection, worker_id: UUID, jobs: Sequence[StartedJob]) -> Held:
+    """Returns which of these runs still belong to the worker."""
+    rows = connection.execute(PROTOCOL["owned"], _keys(worker_id, jobs)).fetchall()
+    return Held({row[0] for row in rows if row[1]}, {row[0] for row in rows if row[2]})
+
+
+def note_progress(connection: Connection, worker_id: UUID, told: Sequence[tuple[StartedJob, Progress]]) -> None:
+    """Writes down how far runs are, as far as they still are the worker's."""
+    if told:
+        said = {"shares": [each.share for _, each in told], "notes": [each.note for _, each in told]}
+        connection.execute(PROTOCOL["note_progress"], _keys(worker_id, [job for job, _ in told]) | said)
 
 
 def _finish(connection: Connection, worker_id: UUID, outcomes: list[Outcome], settled: Settled) -> None:

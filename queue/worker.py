@@ -28,7 +28,7 @@ from penguinmails.queue.handlers import PROTOCOL, StartedJob
 from penguinmails.queue.leases import Lease
 from penguinmails.queue.queues import Band
 from penguinmails.queue.relay import claim
-from penguinmails.queue.settlement import Settled, release, settle
+from penguinmails.queue.settlement import Settled, note_progress, release, settle, still_owned
 from penguinmails.stack.errors import ServerError
 from penguinmails.stack.stores import Stores
 
@@ -39,8 +39,8 @@ _NOTE_SECONDS = 0.1
 """What has run for less than this is not noted as running in Redis, only its end."""
 _BUSY_MEMORY_SECONDS = 1.0
 _RECONNECT_SECONDS = 0.5
-_OWNERSHIP_SECONDS = 1.0
-"""Pause between two looks whether jobs in hand were cancelled or taken away."""
+_RUNS_SECONDS = 1.0
+"""Pause between two looks whether jobs in hand were cancelled or taken away, and how far they are."""
 
 
 @dataclass
@@ -88,7 +88,8 @@ class Worker:
         self._outcomes: list[Outcome] = []
         self._outcomes_since = 0.0
         self._busy_at = 0.0
-        self._ownership_at = 0.0
+        self._runs_at = 0.0
+        self._asked_at: dict[UUID, float] = {}
         self._may_hold_reserved = False
         self._started_lately: set[UUID] = set()
         self._to_be_noted: set[UUID] = set()
@@ -138,7 +139,7 @@ class Worker:
         self._collect(0.0 if self._executor.room() > 0 else self._configuration.poll_seconds)
         settled = self._flush(connection)
         self._note_running()
-        self._drop_what_was_taken_away(connection)
+        self._look_after_runs(connection)
         started = self._take(connection)
         if settled or started:
             self._busy_at = time.monotonic()
@@ -220,18 +221,29 @@ class Worker:
         self._note_ends(settled)
         return count
 
-    def _drop_what_was_taken_away(self, connection: Connection) -> None:
-        """Ends the runs of jobs that were cancelled or reclaimed meanwhile; their outcome would be refused anyway."""
-        jobs = self._executor.in_hand()
-        if not jobs or self._lease is None or time.monotonic() < self._ownership_at:
+    def _look_after_runs(self, connection: Connection) -> None:
+        """Passes on how far handlers are, and ends the runs of jobs that were cancelled or reclaimed meanwhile: their outcome
+        would be refused anyway. A cancelled one is asked first.
+        """
+        if self._lease is None or time.monotonic() < self._runs_at:
             return
-        self._ownership_at = time.monotonic() + _OWNERSHIP_SECONDS
-        keys = {"ids": [job.id for job in jobs], "gens": [job.gen for job in jobs], "worker_id": self._lease.id}
-        owned = {row[0] for row in connection.execute(PROTOCOL["owned"], keys)}
-        lost = {job.id for job in jobs} - owned
-        if lost:
-            self._executor.drop(lost)
-            self.counts.fenced += len(lost)
+        self._runs_at = time.monotonic() + _RUNS_SECONDS
+        note_progress(connection, self._lease.id, self._executor.progress())
+        jobs = self._executor.in_hand()
+        if not jobs:
+            self._asked_at.clear()
+            return
+        held = still_owned(connection, self._lease.id, jobs)
+        lost = {job.id for job in jobs} - held.owned
+        asked = {job_id: self._asked_at.get(job_id, time.monotonic()) for job_id in lost & held.cancelled}
+        if new := set(asked) - set(self._asked_at):
+            self._executor.ask_to_stop(new)
+        latest = time.monotonic() - self._configuration.cancel_grace_seconds
+        ended = {job_id for job_id in lost if job_id not in asked or asked[job_id] <= latest}
+        self._asked_at = {job_id: at for job_id, at in asked.items() if job_id not in ended}
+        if ended:
+            self._executor.drop(ended)
+            self.counts.fenced += len(ended)
 
     def _take(self, connection: Connection) -> int:
         room = min(self._executor.room(), self._configuration.batch)

@@ -120,11 +120,19 @@ SELECT
     jobs.run_at,
     jobs.worker_id,
     jobs.last_error_message,
+    jobs.progress,
+    jobs.progress_note,
     extract(epoch FROM jobs.run_at - now())::double precision AS seconds_to_run_at,
     extract(epoch FROM jobs.lease_expires - now())::double precision AS lease_seconds,
     extract(epoch FROM now() - jobs.started)::double precision AS running_seconds,
+    extract(epoch FROM now() - jobs.updated)::double precision AS seconds_since_update,
     job_queues.is_active,
     job_queues.timeout_seconds,
+    queue_limits.jobs_per_second,
+    least(
+        queue_limits.burst,
+        queue_limits.tokens + queue_limits.jobs_per_second * extract(epoch FROM now() - queue_limits.refilled)
+    )::double precision AS tokens,
     (SELECT count(*) FROM workers WHERE kind = 'relay' AND NOT dead AND lease_expires > now()) AS relays,
     (SELECT count(*) FROM workers WHERE kind = 'reaper' AND NOT dead AND lease_expires > now()) AS reapers,
     (
@@ -137,16 +145,24 @@ SELECT
         FROM workers
         WHERE kind = 'worker' AND NOT dead AND lease_expires > now() AND jobs.queue_name = ANY(queue_names)
     ) AS free_slots,
-    EXISTS (SELECT FROM workers WHERE workers.id = jobs.worker_id AND NOT dead AND lease_expires > now()) AS owner_lives,
     (
-        SELECT count(*)
-        FROM jobs AS ahead
-        WHERE ahead.queue_name = jobs.queue_name
-            AND ahead.status IN ('queued', 'retry_scheduled')
-            AND ahead.due
-            AND ahead.run_at <= now()
-            AND (ahead.priority, ahead.created, ahead.id) < (jobs.priority, jobs.created, jobs.id)
-    ) AS jobs_ahead
+        SELECT coalesce(array_agg(workers.id), '{}') FROM workers WHERE kind = 'worker' AND NOT dead
+    ) AS living_workers,
+    EXISTS (SELECT FROM workers WHERE workers.id = jobs.worker_id AND NOT dead AND lease_expires > now()) AS owner_lives,
+    ahead.jobs_ahead,
+    ahead.of_its_tenant
 FROM jobs
 INNER JOIN job_queues ON job_queues.name = jobs.queue_name
+LEFT JOIN queue_limits ON queue_limits.queue_name = jobs.queue_name AND queue_limits.tenant_id = jobs.tenant_id
+CROSS JOIN LATERAL (
+    SELECT
+        count(*) AS jobs_ahead,
+        count(*) FILTER (WHERE earlier.tenant_id IS NOT DISTINCT FROM jobs.tenant_id) AS of_its_tenant
+    FROM jobs AS earlier
+    WHERE earlier.queue_name = jobs.queue_name
+        AND earlier.status IN ('queued', 'retry_scheduled')
+        AND earlier.due
+        AND earlier.run_at <= now()
+        AND (earlier.priority, earlier.created, earlier.id) < (jobs.priority, jobs.created, jobs.id)
+) AS ahead
 WHERE jobs.id = %(id)s;

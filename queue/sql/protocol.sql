@@ -206,6 +206,8 @@ SET status = 'running',
     updated = now(),
     worker_id = %(worker_id)s,
     attempt_count = jobs.attempt_count + 1,
+    progress = NULL,
+    progress_note = NULL,
     lease_expires = now() + make_interval(secs => job_queues.timeout_seconds + %(slack_seconds)s)
 FROM unnest(%(ids)s::uuid [], %(gens)s::bigint []) AS message (id, gen), job_queues
 WHERE jobs.id = message.id
@@ -313,11 +315,21 @@ WHERE jobs.id = message.id
 RETURNING jobs.id;
 
 -- name: owned
--- Which of these runs still belong to the worker.
-SELECT jobs.id
+-- Which of these runs still belong to the worker, and which were cancelled.
+SELECT
+    jobs.id,
+    jobs.gen = message.gen AND jobs.status || '' = 'running' AND jobs.worker_id::text = %(worker_id)s::text AS is_owned,
+    jobs.status = 'cancelled' AS is_cancelled
 FROM unnest(%(ids)s::uuid [], %(gens)s::bigint []) AS message (id, gen)
-INNER JOIN jobs ON jobs.id = message.id
-WHERE jobs.gen = message.gen
+INNER JOIN jobs ON jobs.id = message.id;
+
+-- name: note_progress
+-- How far handlers say they are.
+UPDATE jobs
+SET progress = report.share, progress_note = report.note, updated = now()
+FROM unnest(%(ids)s::uuid [], %(gens)s::bigint [], %(shares)s::real [], %(notes)s::varchar []) AS report (id, gen, share, note)
+WHERE jobs.id = report.id
+    AND jobs.gen = report.gen
     AND jobs.status || '' = 'running'
     AND jobs.worker_id::text = %(worker_id)s::text;
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -17,10 +18,14 @@ from penguinmails.queue import cli
 from penguinmails.queue.child_processes import ChildProcesses
 from penguinmails.queue.drain import drain
 from penguinmails.queue.errors import JobRefused, UnknownQueue
+from penguinmails.queue.fast_lane import list_key, processing_key
 from penguinmails.queue.handlers import JobContext
 from penguinmails.queue.inspection import show, why
+from penguinmails.queue.leases import Lease
+from penguinmails.queue.limits import set_limit
 from penguinmails.queue.operations import JobFilter, Order, cancel, pause, replay, resume, retry_now
 from penguinmails.queue.producer import NewJob, enqueue, enqueue_many
+from penguinmails.queue.queues import Band
 from penguinmails.queue.relay import Relay
 from penguinmails.queue.worker import Worker
 from penguinmails.stack.stores import Stores
@@ -49,7 +54,7 @@ def _bury(stores: Stores, connection: psycopg.Connection, count: int, **named: o
 def test_a_paused_queue_starts_nothing_even_from_redis(stores: Stores, connection: psycopg.Connection) -> None:
     enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(20)))
     assert _hand_over(stores) == 20
-    assert pause(stores, QUEUE, actor="tester", reason="a test").changed == 20
+    assert pause(stores, QUEUE, actor="tester", reason="a test").taken_back == 20
     enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(5)))
     assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 0
     assert statuses(stores) == {"queued": 25}
@@ -113,16 +118,26 @@ def test_a_cancelled_job_does_not_run(stores: Stores, connection: psycopg.Connec
     assert statuses(stores) == {"cancelled": 1, "completed": 1}
 
 
-def _mark_and_hang(payload: Note, _: JobContext) -> None:
-    if payload.note:
-        Path(payload.note).touch()
-        time.sleep(600)
+def _go_on(payload: Note, context: JobContext) -> None:
+    """Says how far it is and goes on until it is cancelled, in good order or not."""
+    folder, _, manner = payload.note.partition("|")
+    if not folder:
+        return
+    context.report_progress(0.25, "a quarter")
+    Path(folder, "runs").touch()
+    while manner == "hangs" or not context.is_cancelled:
+        time.sleep(0.01)
+    Path(folder, "tidied").touch()
 
 
-def test_cancelling_ends_a_running_handler(stores: Stores, connection: psycopg.Connection, tmp_path: Path) -> None:
-    hanging = enqueue(connection, QUEUE, {"note": str(tmp_path / "runs")})
+@pytest.mark.parametrize("manner", ["tidies", "hangs"])
+def test_cancelling_asks_a_running_handler_and_then_ends_it(
+    stores: Stores, connection: psycopg.Connection, tmp_path: Path, manner: str
+) -> None:
+    running = enqueue(connection, QUEUE, {"note": f"{tmp_path}|{manner}"})
     _hand_over(stores)
-    worker = Worker(stores, [QUEUE], ChildProcesses(handlers_of(_mark_and_hang), slots=1), configuration=STEADY)
+    grace = dataclasses.replace(STEADY, cancel_grace_seconds=600.0 if manner == "tidies" else 0.1)
+    worker = Worker(stores, [QUEUE], ChildProcesses(handlers_of(_go_on), slots=1), configuration=grace)
 
     def step_until(condition: Callable[[], bool]) -> None:
         end = time.monotonic() + 60
@@ -132,13 +147,16 @@ def test_cancelling_ends_a_running_handler(stores: Stores, connection: psycopg.C
             time.sleep(0.01)
 
     step_until((tmp_path / "runs").exists)
-    cancel(stores, JobFilter(ids=(hanging.id,)), DO)
+    step_until(lambda: job(stores, running.id)["progress"] is not None)
+    assert "25 % done (a quarter)" in why(stores, running.id).reasons[0]
+    cancel(stores, JobFilter(ids=(running.id,)), DO)
     next_one = enqueue(connection, QUEUE, {})
     _hand_over(stores)
     step_until(lambda: worker.counts.completed == 1)
     worker.close()
-    assert (job(stores, hanging.id)["status"], job(stores, next_one.id)["status"]) == ("cancelled", "completed")
+    assert (job(stores, running.id)["status"], job(stores, next_one.id)["status"]) == ("cancelled", "completed")
     assert worker.counts.fenced == 1
+    assert (tmp_path / "tidied").exists() is (manner == "tidies")
 
 
 def test_why_names_what_holds_a_job_up(stores: Stores, connection: psycopg.Connection) -> None:
@@ -146,10 +164,15 @@ def test_why_names_what_holds_a_job_up(stores: Stores, connection: psycopg.Conne
     reasons = " ".join(why(stores, second.id).reasons)
     assert "No living worker" in reasons
     assert "No relay" in reasons
-    assert "1 jobs of its queue are ahead" in reasons
+    assert "1 jobs of its queue are ahead of it (1 of its own tenant's" in reasons
     _hand_over(stores)
-    assert "in Redis" in " ".join(why(stores, first.id).reasons)
+    assert "It is in Redis, for" in " ".join(why(stores, first.id).reasons)
+    assert "0 messages of its band are ahead" in " ".join(why(stores, first.id).reasons)
     client = stores.open_redis()
+    reserver = Lease(stores.queue_url, "worker", STEADY)
+    client.rename(list_key(QUEUE, Band.NORMAL), processing_key(reserver.id))
+    assert f"Worker {reserver.id} has reserved it" in " ".join(why(stores, first.id).reasons)
+    reserver.close()
     client.flushall()
     client.close()
     assert "not in Redis any more" in " ".join(why(stores, first.id).reasons)
@@ -161,6 +184,12 @@ def test_why_names_what_holds_a_job_up(stores: Stores, connection: psycopg.Conne
     assert [attempt["status"] for attempt in show(stores, first.id).attempts] == ["retry"]
     connection.execute("UPDATE jobs SET status = 'running', worker_id = %s WHERE id = %s", [uuid4(), first.id])
     assert "is dead" in why(stores, first.id).reasons[0]
+    tenant_id = uuid4()
+    set_limit(stores, QUEUE, tenant_id, jobs_per_second=0.1)
+    limited = [enqueue(connection, QUEUE, {}, tenant_id=tenant_id).id for _ in range(3)]
+    assert "0.1 jobs a second on this queue: its turn comes in about 20 seconds" in " ".join(
+        why(stores, limited[2]).reasons
+    )
     with pytest.raises(JobRefused):
         why(stores, uuid4())
 
