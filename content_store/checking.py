@@ -6,18 +6,24 @@ Belongs here: looking, counting, recording broken references. Does not belong he
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from penguinmails.content_store.bucket import open_bucket
+from penguinmails.content_store.dictionary_catalog import DictionaryCatalog
 from penguinmails.content_store.errors import TenantKeyMissing, TenantKeyWrong
 from penguinmails.content_store.index import QUERIES, Connection, connect, typed_errors
+from penguinmails.content_store.keys import KeyRing, key_source
 from penguinmails.content_store.ports import MessageBodies, Progress, no_progress
 from penguinmails.content_store.reading import ContentReader
+from penguinmails.content_store.retention import plan_retention
+from penguinmails.content_store.sealed_message import SealedMessage, must_be_what_was_stored, open_frame
+from penguinmails.content_store.sealing import Form
 from penguinmails.stack.errors import IntegrityError
-from penguinmails.stack.object_store import Bucket, ObjectMissing
+from penguinmails.stack.object_store import ObjectMissing
 from penguinmails.stack.stores import Stores
 
 _PAGE = 5_000
@@ -112,31 +118,120 @@ def check_sample(stores: Stores, *, messages: int = 200, progress: Progress = no
     )
 
 
-def verify_packs(stores: Stores, *, clock: Callable[[], datetime], progress: Progress = no_progress) -> CheckReport:
-    """Reads every live pack whole and compares its SHA-256; one pack in memory at a time."""
-    bucket, looked_at, bad = open_bucket(stores), 0, list[str]()
+def verify_packs(
+    stores: Stores,
+    *,
+    clock: Callable[[], datetime],
+    within_days: int | None = None,
+    progress: Progress = no_progress,
+) -> CheckReport:
+    """Reads packs whole, compares their SHA-256, and opens every message in them; one pack in memory at a time.
+
+    Args:
+        within_days: only today's share, the packs not read for the longest time: run daily, it reads every message
+            within so many days. None reads every pack.
+        progress: told how many packs were read.
+    """
+    looked_at, bad = 0, list[str]()
     with typed_errors(), connect(stores) as connection:
-        for pack_id, object_key, _, digest in _live_packs(connection):
+        verification = _Verification(stores, connection, clock)
+        packs: Iterable[tuple[Any, ...]] = (
+            (pack_id, name, digest) for pack_id, name, _, digest in _live_packs(connection)
+        )
+        if within_days is not None:
+            packs = connection.execute(QUERIES["packs_to_verify"], {"days": within_days}).fetchall()
+        for pack_id, object_key, digest in packs:
             looked_at += 1
-            if _is_whole(bucket, object_key, digest):
-                connection.execute(QUERIES["pack_verified"], {"pack_id": pack_id, "now": clock()})
-            else:
+            if not verification.is_whole(pack_id, object_key, digest):
                 bad.append(object_key)
             progress(1)
     return CheckReport(
-        "packs read whole",
+        "packs read whole, every message opened",
         looked_at,
         len(bad),
         tuple(bad[:_EXAMPLES]),
-        "Restore the packs named from a copy of the bucket; other messages stay readable.",
+        "Restore the packs named from a copy of the bucket, or a lost key from its backup; other messages stay readable.",
     )
 
 
-def _is_whole(bucket: Bucket, object_key: str, digest: bytes) -> bool:
-    try:
-        return hashlib.sha256(bucket.get(object_key)).digest() == digest
-    except ObjectMissing:
-        return False
+def check_expired(stores: Stores, *, clock: Callable[[], datetime], late: timedelta = timedelta(days=2)) -> CheckReport:
+    """Looks for messages and attachments that are past their time, not held, and still there.
+
+    Args:
+        late: how long retention may take to come by.
+    """
+    plan = plan_retention(stores, clock=lambda: clock() - late)
+    due = plan.messages + plan.attachments
+    months = tuple(f"{item.tenant_id} {item.retention_class} {item.ingest_month:%Y-%m}" for item in plan.months)
+    return CheckReport(
+        "expired but present", due, due, months[:_EXAMPLES], "Run 'penguinmails content retention apply --execute'."
+    )
+
+
+def check_verification(stores: Stores, *, clock: Callable[[], datetime], within_days: int) -> CheckReport:
+    """Looks for packs that nobody has read for longer than that."""
+    with typed_errors(), connect(stores) as connection:
+        since = clock() - timedelta(days=within_days)
+        packs, overdue = connection.execute(QUERIES["packs_not_verified_since"], {"since": since}).fetchone() or (0, 0)
+    return CheckReport(
+        "packs not read in time", packs, overdue, (), "Run 'penguinmails content verify --within-days' every day."
+    )
+
+
+class _Verification:
+    def __init__(self, stores: Stores, connection: Connection, clock: Callable[[], datetime]) -> None:
+        self.bucket = open_bucket(stores)
+        self.keys = KeyRing(key_source(stores))
+        self.dictionaries = DictionaryCatalog(self.bucket, self.keys)
+        self.connection = connection
+        self.clock = clock
+
+    def is_whole(self, pack_id: UUID, object_key: str, digest: bytes) -> bool:
+        """Returns whether the pack is what was stored and every message in it opens; records those that do not."""
+        try:
+            content = self.bucket.get(object_key)
+        except ObjectMissing:
+            return False
+        whole, after = hashlib.sha256(content).digest() == digest, ""
+        while rows := self.connection.execute(
+            QUERIES["members_of_pack"], {"pack_id": pack_id, "after": after, "limit": _PAGE}
+        ).fetchall():
+            for row in rows:
+                whole = self._opens(content, *row) and whole
+            after = rows[-1][0]
+        if whole:
+            self.connection.execute(QUERIES["pack_verified"], {"pack_id": pack_id, "now": self.clock()})
+        return whole
+
+    def _opens(
+        self,
+        content: bytes,
+        name: str,
+        tenant_id: UUID,
+        raw_size_bytes: int,
+        content_hash: str,
+        wrapped_key: bytes,
+        form: str,
+        offset: int,
+        sealed_size_bytes: int,
+        dictionary_id: int,
+        key_generation: int,
+    ) -> bool:
+        sealed = content[offset : offset + sealed_size_bytes]
+        message = SealedMessage(name, raw_size_bytes, content_hash, wrapped_key, sealed, Form(form))
+        try:
+            key = self.keys.for_reading(self.connection, tenant_id, key_generation)
+            dictionary = self.dictionaries.for_reading(self.connection, dictionary_id)
+            raw = open_frame(message, tenant_id=tenant_id, key=key, dictionary=dictionary)
+            if message.form is not Form.SPLIT:  # of a split one, the attachments are opened in their own places
+                must_be_what_was_stored(raw, message, key)
+        except (TenantKeyMissing, TenantKeyWrong):
+            return False
+        except (IntegrityError, ObjectMissing) as error:
+            values = {"storage_key": name, "tenant_id": tenant_id, "problem": type(error).__name__, "now": self.clock()}
+            self.connection.execute(QUERIES["record_broken_reference"], values)
+            return False
+        return True
 
 
 def _live_packs(connection: Connection) -> Iterator[tuple[UUID, str, int, bytes]]:

@@ -19,10 +19,12 @@ from penguinmails.content_store import bucket_probe, checking, export, index, me
 from penguinmails.content_store.bucket import open_bucket
 from penguinmails.content_store.cli_deletion import COMMANDS as DELETION
 from penguinmails.content_store.cli_erasure import COMMANDS as ERASURE
-from penguinmails.content_store.cli_support import open_bodies, open_stores, progress_bar
+from penguinmails.content_store.cli_export import export_command, print_export
+from penguinmails.content_store.cli_support import execute_option, open_bodies, open_stores, progress_bar
 from penguinmails.content_store.hand_over import hand_over
+from penguinmails.content_store.orphans import MOST_SHARE, find_orphans
 from penguinmails.content_store.ports import DEFAULT_GRACE
-from penguinmails.content_store.reading import ContentReader
+from penguinmails.content_store.reading import ContentReader, MessageRead
 from penguinmails.content_store.statistics import content_statistics
 from penguinmails.content_store.sweeping import sweep
 from penguinmails.stack.clock import utc_now
@@ -96,7 +98,14 @@ def get(
     if (storage_key is None) == (message_id is None):
         raise InputError("message", "is not named once", "Give a storage key or --message ID.")
     with ContentReader(stores, bodies=open_bodies(stores)) as reader:
-        raw = reader.read(storage_key) if storage_key else reader.read_message_id(_given(message_id))
+        if message_id is not None:
+            storage_key = reader.storage_key_of(message_id)
+        found = (
+            reader.read_whole(storage_key) if storage_key else MessageRead(reader.read_message_id(_given(message_id)))
+        )
+    raw = found.raw
+    if found.attachments_gone:
+        notes.print(f"{found.attachments_gone:,} attachments were past their time; their places are empty.")
     chosen = _part(raw, part, number)
     if output is not None:
         output.write_bytes(chosen)
@@ -140,18 +149,24 @@ def check(sample: int, as_json: bool) -> None:
             checking.check_references(stores, open_bodies(stores), progress=tick),
             checking.check_packs(stores, progress=tick),
             checking.check_orphans(stores, clock=utc_now),
+            checking.check_expired(stores, clock=utc_now),
             checking.check_sample(stores, messages=sample, progress=tick),
         ]
     _print_checks(reports, as_json=as_json)
 
 
 @content.command()
+@click.option(
+    "--within-days",
+    type=click.IntRange(min=1),
+    help="Only today's share: run every day, it reads every message within so many days.",
+)
 @json_option
-def verify(as_json: bool) -> None:
-    """Read every pack whole and compare it with what was stored."""
+def verify(within_days: int | None, as_json: bool) -> None:
+    """Read packs whole, compare them with what was stored, and open every message in them."""
     stores = open_stores()
     with progress_bar("Verifying", content_statistics(stores).packs, visible=not as_json) as tick:
-        reports = [checking.verify_packs(stores, clock=utc_now, progress=tick)]
+        reports = [checking.verify_packs(stores, clock=utc_now, within_days=within_days, progress=tick)]
     _print_checks(reports, as_json=as_json)
 
 
@@ -164,6 +179,34 @@ def sweep_command(as_json: bool) -> None:
         print_json(report)
     else:
         console.print(f"{report.packs_deleted:,} packs deleted, {report.packs_given_up:,} newly given up.")
+
+
+@content.command("orphans")
+@click.option(
+    "--most-percent",
+    type=click.FloatRange(0, 100),
+    default=MOST_SHARE * 100,
+    show_default=True,
+    help="Of the bytes in the bucket that may go at once.",
+)
+@execute_option
+@json_option
+def orphans_command(most_percent: float, execute: bool, as_json: bool) -> None:
+    """List the bucket and say what the index has no reason to keep; with --execute delete it, or refuse."""
+    report = find_orphans(open_stores(), clock=utc_now, execute=execute, most_share=most_percent / 100)
+    if as_json:
+        print_json(report)
+    else:
+        console.print(
+            f"{report.objects:,} objects, {size(report.size_bytes)}: {len(report.orphans):,} orphans "
+            f"({size(report.orphan_bytes)}), {len(report.not_understood):,} that may hold lost mail, "
+            f"{report.too_young:,} too young to tell; {report.deleted:,} deleted."
+        )
+        for name in (*report.orphans, *report.not_understood):
+            console.print(f"      {name}", markup=False)
+        if report.refused:
+            notes.print(f"Nothing may be deleted: {report.refused}.", markup=False)
+    sys.exit(1 if report.refused or report.deleted < len(report.orphans) else 0)
 
 
 @content.command()
@@ -196,7 +239,7 @@ def migrate(as_json: bool) -> None:
         console.print(f"Applied: {', '.join(applied)}" if applied else "Nothing to apply.")
 
 
-for _command in (*DELETION, *ERASURE):
+for _command in (*DELETION, *ERASURE, export_command):
     content.add_command(_command)
 
 
@@ -205,13 +248,7 @@ def _get_all(stores: Stores, folder: Path | None, tenant_id: UUID | None, *, as_
         raise InputError("--to", "is missing", "Name the folder that --all writes into.")
     with progress_bar("Reading", content_statistics(stores).messages, visible=not as_json) as tick:
         report = export.save_all(stores, folder, tenant_id=tenant_id, progress=tick)
-    if as_json:
-        print_json(report)
-    else:
-        console.print(f"{report.messages:,} messages, {size(report.size_bytes)}, written to {folder}")
-    for name in report.unreadable:
-        notes.print(f"could not be read: {name}", markup=False)
-    sys.exit(4 if report.unreadable else 0)
+    print_export(report, folder, as_json=as_json)
 
 
 def _print_checks(reports: list[checking.CheckReport], *, as_json: bool) -> None:

@@ -63,14 +63,73 @@ def retention_group() -> None:
 @tenant_option
 @click.option("--class", "retention_class", required=True)
 @click.option("--days", type=int, required=True)
+@click.option("--attachment-days", type=int, help="Large attachments only so long; else as long as their messages.")
 @json_option
-def retention_policy(tenant_id: UUID, retention_class: str, days: int, as_json: bool) -> None:
-    """Let a tenant keep a class of mail for so many days."""
-    retention.set_policy(open_stores(), tenant_id, retention_class, days, clock=utc_now)
+def retention_policy(
+    tenant_id: UUID, retention_class: str, days: int, attachment_days: int | None, as_json: bool
+) -> None:
+    """Let a tenant keep a class of mail, and its large attachments, for so many days."""
+    retention.set_policy(
+        open_stores(), tenant_id, retention_class, days, attachment_keep_days=attachment_days, clock=utc_now
+    )
     if as_json:
-        print_json({"tenant_id": tenant_id, "retention_class": retention_class, "keep_days": days})
+        print_json(
+            {
+                "tenant_id": tenant_id,
+                "retention_class": retention_class,
+                "keep_days": days,
+                "attachment_keep_days": attachment_days,
+            }
+        )
     else:
-        console.print(f"{retention_class} mail of {tenant_id} is kept for {days:,} days.")
+        apart = f", its large attachments for {attachment_days:,}" if attachment_days else ""
+        console.print(f"{retention_class} mail of {tenant_id} is kept for {days:,} days{apart}.")
+
+
+@retention_group.command("label")
+@tenant_option
+@click.argument("label")
+@click.option("--days", type=int, help="Make the label, or change for how many days it keeps its messages.")
+@click.option("--remove", is_flag=True, help="Take the label away from the messages named.")
+@click.option("--from", "listed", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File of keys.")
+@names_argument
+@json_option
+def retention_label(
+    tenant_id: UUID,
+    label: str,
+    days: int | None,
+    remove: bool,
+    listed: Path | None,
+    storage_keys: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Make a label with a time of its own, and put it on messages; it is stronger than the policy of their class."""
+    stores, names = open_stores(), all_names(storage_keys, listed)
+    if days is None and not names:
+        raise InputError("label", "has neither --days nor messages", "Give --days, or storage keys to put it on.")
+    if days is not None:
+        retention.set_label(stores, tenant_id, label, days, clock=utc_now)
+    labelled = retention.label_messages(stores, tenant_id, None if remove else label, names) if names else []
+    if as_json:
+        print_json({"label": label, "keep_days": days, "messages": labelled})
+    else:
+        console.print(f"{len(labelled):,} of {len(names):,} messages " + ("lost" if remove else "have") + " the label.")
+
+
+@retention_group.command("labels")
+@json_option
+def retention_labels(as_json: bool) -> None:
+    """List the labels."""
+    found = retention.labels(open_stores())
+    if as_json:
+        print_json(found)
+        return
+    table = Table("tenant", "label", "days", "messages", "since")
+    for item in found:
+        table.add_row(
+            str(item.tenant_id), item.label, f"{item.keep_days:,}", f"{item.messages:,}", f"{item.changed_at:%Y-%m-%d}"
+        )
+    console.print(table)
 
 
 @retention_group.command("policies")
@@ -81,9 +140,12 @@ def retention_policies(as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table("tenant", "class", "days", "since")
+    table = Table("tenant", "class", "days", "attachments", "since")
     for item in found:
-        table.add_row(str(item.tenant_id), item.retention_class, f"{item.keep_days:,}", f"{item.changed_at:%Y-%m-%d}")
+        apart = f"{item.attachment_keep_days:,}" if item.attachment_keep_days else ""
+        table.add_row(
+            str(item.tenant_id), item.retention_class, f"{item.keep_days:,}", apart, f"{item.changed_at:%Y-%m-%d}"
+        )
     console.print(table)
 
 
@@ -96,7 +158,7 @@ def retention_plan(as_json: bool) -> None:
 
 @retention_group.command("apply")
 @execute_option
-@click.option("--most", type=int, help="At most so many messages.")
+@click.option("--most", type=click.IntRange(min=1), help="At most so many messages.")
 @json_option
 def retention_apply(execute: bool, most: int | None, as_json: bool) -> None:
     """Make unreadable what is past its time."""
@@ -105,11 +167,15 @@ def retention_apply(execute: bool, most: int | None, as_json: bool) -> None:
         _print_plan(retention.plan_retention(stores, clock=utc_now), as_json=as_json)
         return
     done = retention.apply_retention(stores, clock=utc_now, most_messages=most)
-    left = retention.plan_retention(stores, clock=utc_now).messages
+    plan = retention.plan_retention(stores, clock=utc_now)
+    left = plan.messages + plan.attachments
     if as_json:
         print_json({**asdict(done), "still_due": left})
     else:
-        console.print(f"{done.messages:,} messages ({size(done.raw_bytes)}) made unreadable, {left:,} still due.")
+        console.print(
+            f"{done.messages:,} messages ({size(done.raw_bytes)}) and {done.attachments:,} attachments made unreadable, "
+            f"{left:,} still due."
+        )
 
 
 @click.command("compact")
@@ -206,7 +272,7 @@ def _change(what: str, names: list[str], *, execute: bool, as_json: bool) -> Non
 
 def _print_plan(plan: retention.RetentionPlan, *, as_json: bool) -> None:
     if as_json:
-        print_json({**asdict(plan), "messages": plan.messages})
+        print_json({**asdict(plan), "messages": plan.messages, "attachments": plan.attachments})
         return
     table = Table("tenant", "class", "month", "messages", "bytes", "held", title="Past their time")
     for item in plan.months:
@@ -222,5 +288,14 @@ def _print_plan(plan: retention.RetentionPlan, *, as_json: bool) -> None:
         table.add_row(
             str(purge.tenant_id), "(deleted)", "", f"{purge.messages:,}", size(purge.stored_bytes), f"{purge.held:,}"
         )
+    for due in plan.expired_attachments:
+        table.add_row(
+            str(due.tenant_id),
+            f"{due.retention_class}, attachments",
+            f"{due.ingest_month:%Y-%m}",
+            f"{due.attachments:,}",
+            size(due.stored_bytes),
+            f"{due.held:,}",
+        )
     console.print(table)
-    console.print(f"{plan.messages:,} messages would become unreadable.")
+    console.print(f"{plan.messages:,} messages and {plan.attachments:,} attachments would become unreadable.")

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from penguinmails.content_store.index import Connection, connect, typed_errors
 from penguinmails.content_store.retention_classes import RETENTION_CLASSES
+from penguinmails.content_store.sealing import Form
 from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
 
@@ -32,6 +33,7 @@ class Reason(StrEnum):
     RETENTION = "retention"
     DELETED = "deleted"
     ERASURE = "erasure"
+    EXPIRED_ATTACHMENT = "expired_attachment"
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,15 @@ class Destroyed:
 
     messages: int = 0
     raw_bytes: int = 0
+    attachments: int = 0
+    """Large attachments stored apart that went with the last message that used them, or before."""
 
     def __add__(self, other: Destroyed) -> Destroyed:
-        return Destroyed(self.messages + other.messages, self.raw_bytes + other.raw_bytes)
+        return Destroyed(
+            self.messages + other.messages,
+            self.raw_bytes + other.raw_bytes,
+            self.attachments + other.attachments,
+        )
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,8 @@ def destroy(
             **class_defaults(),
         },
     ).fetchall()
-    return Destroyed(len(rows), sum(raw_size_bytes for _, raw_size_bytes in rows))
+    of_messages = [raw_size_bytes for raw_size_bytes, form in rows if form != Form.ATTACHMENT]
+    return Destroyed(len(of_messages), sum(of_messages), len(rows) - len(of_messages))
 
 
 def lock_tenant(connection: Connection, tenant_id: UUID) -> None:

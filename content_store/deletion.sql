@@ -1,17 +1,20 @@
 -- Deleting, keeping and erasing. Whoever changes what is there of a tenant holds that tenant's lock first, so that a
--- predicate read inside the transaction is still true when it commits.
+-- predicate read inside the transaction is still true when it commits. Precedence: legal hold, erasure, label, policy.
 
 -- name: lock_tenant
 SELECT pg_advisory_xact_lock(hashtextextended(%(tenant_id)s::text, 7364285190));
 
 -- name: destroy
 -- Drops data keys: effective at commit, for every copy of the bytes. Each predicate is asked again here, under the lock.
-WITH chosen AS (
+-- An attachment that no other message uses goes with the last one that did.
+WITH named AS (
     SELECT object.storage_key, object.pack_id, object.compressed_size_bytes
     FROM content_objects AS object
     LEFT JOIN content_packs AS pack USING (pack_id)
     LEFT JOIN retention_policies AS policy
         ON policy.tenant_id = object.tenant_id AND policy.retention_class = pack.retention_class
+    LEFT JOIN retention_labels AS label
+        ON label.tenant_id = object.tenant_id AND label.label = object.retention_label
     LEFT JOIN unnest(%(classes)s::text[], %(default_keep_days)s::integer[]) AS class (name, keep_days)
         ON class.name = pack.retention_class
     WHERE object.storage_key = ANY(%(storage_keys)s)
@@ -20,11 +23,36 @@ WITH chosen AS (
       AND NOT is_held(object.tenant_id, object.storage_key)
       AND CASE %(reason)s
           WHEN 'retention' THEN
-              object.created_at + make_interval(days => coalesce(policy.keep_days, class.keep_days)) <= %(now)s
+              object.form <> 'attachment'
+              AND object.created_at + make_interval(
+                  days => coalesce(label.keep_days, policy.keep_days, class.keep_days)
+              ) <= %(now)s
           WHEN 'deleted' THEN object.deleted_at <= %(deleted_before)s
-          WHEN 'erasure' THEN true
+          WHEN 'erasure' THEN object.form <> 'attachment'
+          WHEN 'expired_attachment' THEN
+              object.form = 'attachment'
+              AND policy.attachment_keep_days IS NOT NULL
+              AND is_expired_attachment(object.storage_key, policy.attachment_keep_days, %(now)s)
           ELSE false
       END
+), unused AS (
+    SELECT DISTINCT object.storage_key, object.pack_id, object.compressed_size_bytes
+    FROM named
+    JOIN attachment_uses AS link ON link.message_key = named.storage_key
+    JOIN content_objects AS object ON object.storage_key = link.attachment_key
+    WHERE object.erased_at IS NULL
+      AND NOT EXISTS (
+          SELECT
+          FROM attachment_uses AS other_link
+          JOIN content_objects AS other ON other.storage_key = other_link.message_key
+          WHERE other_link.attachment_key = object.storage_key
+            AND other.erased_at IS NULL
+            AND other.storage_key NOT IN (SELECT storage_key FROM named)
+      )
+), chosen AS (
+    SELECT storage_key, pack_id, compressed_size_bytes FROM named
+    UNION ALL
+    SELECT storage_key, pack_id, compressed_size_bytes FROM unused
 ), destroyed AS (
     UPDATE content_objects AS object
     SET wrapped_key = NULL,
@@ -34,7 +62,11 @@ WITH chosen AS (
         erased_because = %(reason)s
     FROM chosen
     WHERE object.storage_key = chosen.storage_key
-    RETURNING object.storage_key, object.raw_size_bytes
+    RETURNING object.storage_key, object.raw_size_bytes, object.form
+), no_longer_shared AS (
+    DELETE FROM shared_attachments
+    USING chosen
+    WHERE shared_attachments.storage_key = chosen.storage_key
 ), attachments_gone AS (
     DELETE FROM attachments
     USING chosen
@@ -54,7 +86,7 @@ WITH chosen AS (
     ) AS dead
     WHERE pack.pack_id = dead.pack_id
 )
-SELECT storage_key, raw_size_bytes
+SELECT raw_size_bytes, form
 FROM destroyed;
 
 -- name: soft_delete
@@ -64,6 +96,7 @@ WHERE storage_key = ANY(%(storage_keys)s)
   AND tenant_id = %(tenant_id)s
   AND deleted_at IS NULL
   AND erased_at IS NULL
+  AND form <> 'attachment'
   AND NOT is_held(tenant_id, storage_key)
 RETURNING storage_key;
 
@@ -88,6 +121,7 @@ FROM unnest(%(storage_keys)s::text[]) AS named
 LEFT JOIN content_objects AS object ON object.storage_key = named
 WHERE (object.tenant_id = %(tenant_id)s OR (object.storage_key IS NULL AND named = ANY(%(waiting)s::text[])))
   AND object.erased_at IS NULL
+  AND object.form IS DISTINCT FROM 'attachment'
 RETURNING storage_key;
 
 -- name: hold_tenant_of
@@ -109,11 +143,58 @@ GROUP BY hold.hold_id
 ORDER BY hold.placed_at, hold.hold_id;
 
 -- name: set_policy
-INSERT INTO retention_policies (tenant_id, retention_class, keep_days, changed_at)
-VALUES (%(tenant_id)s, %(retention_class)s, %(keep_days)s, %(now)s)
+INSERT INTO retention_policies (tenant_id, retention_class, keep_days, attachment_keep_days, changed_at)
+VALUES (%(tenant_id)s, %(retention_class)s, %(keep_days)s, %(attachment_keep_days)s, %(now)s)
 ON CONFLICT (tenant_id, retention_class) DO UPDATE
 SET keep_days = excluded.keep_days,
+    attachment_keep_days = excluded.attachment_keep_days,
     changed_at = excluded.changed_at;
+
+-- name: set_label
+INSERT INTO retention_labels (tenant_id, label, keep_days, changed_at)
+VALUES (%(tenant_id)s, %(label)s, %(keep_days)s, %(now)s)
+ON CONFLICT (tenant_id, label) DO UPDATE
+SET keep_days = excluded.keep_days,
+    changed_at = excluded.changed_at;
+
+-- name: label_days
+SELECT keep_days
+FROM retention_labels
+WHERE tenant_id = %(tenant_id)s
+  AND label = %(label)s;
+
+-- name: labels
+SELECT label.tenant_id, label.label, label.keep_days, label.changed_at,
+    count(object.storage_key) FILTER (WHERE object.erased_at IS NULL) AS messages
+FROM retention_labels AS label
+LEFT JOIN content_objects AS object ON object.tenant_id = label.tenant_id AND object.retention_label = label.label
+GROUP BY label.tenant_id, label.label
+ORDER BY label.tenant_id, label.label;
+
+-- name: label_messages
+-- Without a label the policy of the class holds again.
+UPDATE content_objects
+SET retention_label = %(label)s
+WHERE storage_key = ANY(%(storage_keys)s)
+  AND tenant_id = %(tenant_id)s
+  AND erased_at IS NULL
+  AND form <> 'attachment'
+RETURNING storage_key;
+
+-- name: packs_of_label
+SELECT DISTINCT pack_id
+FROM content_objects
+WHERE tenant_id = %(tenant_id)s
+  AND retention_label = %(label)s
+  AND erased_at IS NULL
+ORDER BY pack_id;
+
+-- name: packs_of_messages
+SELECT DISTINCT pack_id
+FROM content_objects
+WHERE storage_key = ANY(%(storage_keys)s)
+  AND erased_at IS NULL
+ORDER BY pack_id;
 
 -- name: packs_of_class
 SELECT pack_id
@@ -124,36 +205,61 @@ WHERE tenant_id = %(tenant_id)s
 ORDER BY pack_id;
 
 -- name: align_expiry
-UPDATE content_objects
-SET expires_at = created_at + make_interval(days => %(keep_days)s)
-WHERE pack_id = %(pack_id)s
-  AND erased_at IS NULL
-  AND expires_at <> created_at + make_interval(days => %(keep_days)s);
+WITH due AS (
+    SELECT object.storage_key, object.created_at + make_interval(days => coalesce(
+        label.keep_days, CASE WHEN object.form = 'attachment' THEN policy.attachment_keep_days END, policy.keep_days,
+        class.keep_days
+    )) AS expires_at
+    FROM content_packs AS pack
+    JOIN content_objects AS object USING (pack_id)
+    JOIN unnest(%(classes)s::text[], %(default_keep_days)s::integer[]) AS class (name, keep_days)
+        ON class.name = pack.retention_class
+    LEFT JOIN retention_policies AS policy
+        ON policy.tenant_id = pack.tenant_id AND policy.retention_class = pack.retention_class
+    LEFT JOIN retention_labels AS label
+        ON label.tenant_id = object.tenant_id AND label.label = object.retention_label
+    WHERE pack.pack_id = %(pack_id)s
+      AND object.erased_at IS NULL
+)
+UPDATE content_objects AS object
+SET expires_at = due.expires_at
+FROM due
+WHERE object.storage_key = due.storage_key
+  AND object.expires_at <> due.expires_at;
 
 -- name: policies
-SELECT tenant_id, retention_class, keep_days, changed_at
+SELECT tenant_id, retention_class, keep_days, attachment_keep_days, changed_at
 FROM retention_policies
 ORDER BY tenant_id, retention_class;
 
 -- name: plan_retention
 -- What is past its time, by tenant, class and month of intake. Packs are few, so whole months are left out cheaply.
-WITH due AS (
+WITH shortest_label AS (
+    SELECT tenant_id, min(keep_days) AS keep_days
+    FROM retention_labels
+    GROUP BY tenant_id
+), due AS (
     SELECT pack.pack_id, pack.tenant_id, pack.retention_class, pack.ingest_month,
         coalesce(policy.keep_days, class.keep_days) AS keep_days
     FROM content_packs AS pack
     JOIN unnest(%(classes)s::text[], %(default_keep_days)s::integer[]) AS class (name, keep_days)
         ON class.name = pack.retention_class
     LEFT JOIN retention_policies AS policy USING (tenant_id, retention_class)
+    LEFT JOIN shortest_label USING (tenant_id)
     WHERE pack.state = 'live'
-      AND pack.ingest_month + make_interval(days => coalesce(policy.keep_days, class.keep_days)) <= %(now)s
+      AND pack.ingest_month + make_interval(
+          days => least(coalesce(policy.keep_days, class.keep_days), shortest_label.keep_days)
+      ) <= %(now)s
 )
 SELECT due.tenant_id, due.retention_class, due.ingest_month, count(*) AS messages,
     sum(object.raw_size_bytes)::bigint AS raw_bytes, sum(object.compressed_size_bytes)::bigint AS stored_bytes,
     count(*) FILTER (WHERE is_held(object.tenant_id, object.storage_key)) AS held
 FROM due
 JOIN content_objects AS object USING (pack_id)
+LEFT JOIN retention_labels AS label ON label.tenant_id = object.tenant_id AND label.label = object.retention_label
 WHERE object.erased_at IS NULL
-  AND object.created_at + make_interval(days => due.keep_days) <= %(now)s
+  AND object.form <> 'attachment'
+  AND object.created_at + make_interval(days => coalesce(label.keep_days, due.keep_days)) <= %(now)s
 GROUP BY due.tenant_id, due.retention_class, due.ingest_month
 ORDER BY due.tenant_id, due.retention_class, due.ingest_month;
 
@@ -167,18 +273,52 @@ WHERE deleted_at <= %(deleted_before)s
 GROUP BY tenant_id
 ORDER BY tenant_id;
 
+-- name: plan_attachments
+-- Attachments past the time of their own that a policy gives them.
+SELECT shared.tenant_id, shared.retention_class, shared.ingest_month, count(*) AS attachments,
+    sum(object.compressed_size_bytes)::bigint AS stored_bytes,
+    count(*) FILTER (WHERE is_held(object.tenant_id, object.storage_key)) AS held
+FROM shared_attachments AS shared
+JOIN retention_policies AS policy USING (tenant_id, retention_class)
+JOIN content_objects AS object USING (storage_key)
+WHERE shared.ingest_month + make_interval(days => policy.attachment_keep_days) <= %(now)s
+  AND is_expired_attachment(shared.storage_key, policy.attachment_keep_days, %(now)s)
+GROUP BY shared.tenant_id, shared.retention_class, shared.ingest_month
+ORDER BY shared.tenant_id, shared.retention_class, shared.ingest_month;
+
+-- name: page_of_expired_attachments
+SELECT shared.storage_key
+FROM shared_attachments AS shared
+JOIN retention_policies AS policy USING (tenant_id, retention_class)
+WHERE shared.tenant_id = %(tenant_id)s
+  AND shared.ingest_month + make_interval(days => policy.attachment_keep_days) <= %(now)s
+  AND is_expired_attachment(shared.storage_key, policy.attachment_keep_days, %(now)s)
+  AND shared.storage_key > %(after)s
+ORDER BY shared.storage_key
+LIMIT %(limit)s;
+
 -- name: page_past_retention
+WITH shortest_label AS (
+    SELECT min(keep_days) AS keep_days
+    FROM retention_labels
+    WHERE tenant_id = %(tenant_id)s
+)
 SELECT object.storage_key
 FROM content_packs AS pack
 JOIN unnest(%(classes)s::text[], %(default_keep_days)s::integer[]) AS class (name, keep_days)
     ON class.name = pack.retention_class
 LEFT JOIN retention_policies AS policy USING (tenant_id, retention_class)
+CROSS JOIN shortest_label
 JOIN content_objects AS object USING (pack_id)
+LEFT JOIN retention_labels AS label ON label.tenant_id = object.tenant_id AND label.label = object.retention_label
 WHERE pack.state = 'live'
   AND pack.tenant_id = %(tenant_id)s
-  AND pack.ingest_month + make_interval(days => coalesce(policy.keep_days, class.keep_days)) <= %(now)s
-  AND object.created_at + make_interval(days => coalesce(policy.keep_days, class.keep_days)) <= %(now)s
+  AND pack.ingest_month + make_interval(
+      days => least(coalesce(policy.keep_days, class.keep_days), shortest_label.keep_days)
+  ) <= %(now)s
+  AND object.created_at + make_interval(days => coalesce(label.keep_days, policy.keep_days, class.keep_days)) <= %(now)s
   AND object.erased_at IS NULL
+  AND object.form <> 'attachment'
   AND object.storage_key > %(after)s
 ORDER BY object.storage_key
 LIMIT %(limit)s;
@@ -201,6 +341,7 @@ VALUES (%(request_id)s, %(tenant_id)s, %(scope)s, %(now)s);
 INSERT INTO erasure_items (request_id, storage_key, tenant_id)
 SELECT %(request_id)s, named, %(tenant_id)s
 FROM unnest(%(storage_keys)s::text[]) AS named
+WHERE NOT EXISTS (SELECT FROM content_objects WHERE storage_key = named AND form = 'attachment')
 ON CONFLICT DO NOTHING;
 
 -- name: leave_tombstones
@@ -246,25 +387,37 @@ SELECT storage_key
 FROM content_objects
 WHERE tenant_id = %(tenant_id)s
   AND erased_at IS NULL
+  AND form <> 'attachment'
   AND created_at <= %(requested_at)s
   AND storage_key > %(after)s
 ORDER BY storage_key
 LIMIT %(limit)s;
 
 -- name: progress_of_named
+-- Bytes of an attachment that only erased messages used are theirs.
 SELECT
     count(*) AS named,
     count(*) FILTER (WHERE object.erased_at IS NULL) AS left_over,
-    count(*) FILTER (WHERE object.pack_id IS NOT NULL) AS bytes_left
+    count(*) FILTER (
+        WHERE object.pack_id IS NOT NULL
+        OR EXISTS (
+            SELECT
+            FROM attachment_uses AS link
+            JOIN content_objects AS attachment ON attachment.storage_key = link.attachment_key
+            WHERE link.message_key = item.storage_key
+              AND attachment.erased_at IS NOT NULL
+              AND attachment.pack_id IS NOT NULL
+        )
+    ) AS bytes_left
 FROM erasure_items AS item
 LEFT JOIN content_objects AS object USING (storage_key)
 WHERE item.request_id = %(request_id)s;
 
 -- name: progress_of_tenant
 SELECT
-    count(*) AS named,
-    count(*) FILTER (WHERE erased_at IS NULL) AS left_over,
-    count(*) FILTER (WHERE pack_id IS NOT NULL) AS bytes_left
+    count(*) FILTER (WHERE form <> 'attachment') AS named,
+    count(*) FILTER (WHERE form <> 'attachment' AND erased_at IS NULL) AS left_over,
+    count(*) FILTER (WHERE pack_id IS NOT NULL AND (form <> 'attachment' OR erased_at IS NOT NULL)) AS bytes_left
 FROM content_objects
 WHERE tenant_id = %(tenant_id)s
   AND created_at <= %(requested_at)s;
@@ -356,6 +509,7 @@ SELECT
     count(*) FILTER (WHERE object.erased_at IS NULL AND is_held(object.tenant_id, object.storage_key)) AS held
 FROM content_objects AS object
 WHERE object.storage_key = ANY(%(storage_keys)s)
+  AND object.form <> 'attachment'
   AND object.tenant_id = %(tenant_id)s;
 
 -- name: plan_of_tenant
@@ -365,4 +519,5 @@ SELECT
 FROM content_packs AS pack
 JOIN content_objects AS object USING (pack_id)
 WHERE pack.tenant_id = %(tenant_id)s
+  AND object.form <> 'attachment'
   AND object.erased_at IS NULL;

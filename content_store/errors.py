@@ -38,3 +38,7 @@ class PackMalformed(IntegrityError):
 
 class PackLost(IntegrityError):
     """A pack that was being built was taken from its builder; its messages are handed over again."""
+
+
+class AttachmentLost(PackLost):
+    """An attachment that messages of the pack share was erased while the pack was built; building it again succeeds."""

@@ -1,59 +1,146 @@
-"""Saving messages for people and other tools.
+"""Saving messages for people and other programs: all of a tenant, of a campaign, or what was exchanged with one person.
 
-Belongs here: writing files from what the reader gives. Does not belong here: reading.
+The messages are those the OLTP tier knows of, stored or still waiting, in order of id, a page at a time; so is memory
+bounded. How far it has come stands in a small file beside the result: killed at any point, the same command goes on there.
+
+Belongs here: which messages, and how far. Does not belong here: what files look like (export_formats.py), reading.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
-from penguinmails.content_store.errors import TenantKeyMissing, TenantKeyWrong
+import orjson
+
+from penguinmails.content_store.errors import ContentGone, ContentUnknown, TenantKeyMissing, TenantKeyWrong
+from penguinmails.content_store.export_formats import Format, MailFolder, open_folder
 from penguinmails.content_store.index import QUERIES, connect, typed_errors
-from penguinmails.content_store.ports import Progress, no_progress
+from penguinmails.content_store.ports import MessageBodies, Progress, no_progress
 from penguinmails.content_store.reading import ContentReader
-from penguinmails.content_store.storage_layout import ids_of
-from penguinmails.stack.errors import IntegrityError
+from penguinmails.content_store.steps import AtStep, ExportStep, no_step
+from penguinmails.content_store.storage_layout import ids_of, storage_key
+from penguinmails.stack.errors import InputError, IntegrityError
 from penguinmails.stack.stores import Stores
 
 _PAGE = 1_000
+_NOTE_EVERY = 100
+"""Messages written between two notes of how far it has come."""
+
+
+@dataclass(frozen=True)
+class ExportScope:
+    """Whose messages."""
+
+    tenant_id: UUID
+    campaign_id: UUID | None = None
+    address: str | None = None
+    """Only those from or to this person."""
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written."""
+    """What was written, earlier runs of the same export included."""
 
     messages: int
     size_bytes: int
+    gone: int
+    """Deleted or erased: nothing to write."""
+    without_attachments: int
+    """Written, but attachments of theirs were past their time: the places are empty."""
     unreadable: tuple[str, ...]
     """Storage keys of messages that could not be read."""
+
+
+@dataclass(frozen=True)
+class _State:
+    """How far an export has come."""
+
+    scope: str
+    after: str | None = None
+    mbox_bytes: int = 0
+    messages: int = 0
+    size_bytes: int = 0
+    gone: int = 0
+    without_attachments: int = 0
+    unreadable: tuple[str, ...] = ()
+    finished: bool = False
+
+
+def export_messages(
+    stores: Stores,
+    bodies: MessageBodies,
+    scope: ExportScope,
+    path: Path,
+    *,
+    form: Format = Format.EML,
+    progress: Progress = no_progress,
+    at_step: AtStep = no_step,
+) -> ExportReport:
+    """Writes the messages; started again after it was killed it goes on, and after it has finished it starts anew.
+
+    Args:
+        bodies: knows which messages there are, and has those that still wait to be handed over.
+        path: the mbox file, or the folder.
+        at_step: told each step that is now durable.
+
+    Raises:
+        InputError: the path is of another kind, or belongs to another export.
+        ServerError: a store does not answer; run it again, it goes on.
+    """
+    note = path.with_name(f".{path.name}.progress")
+    if path.is_file() and path.stat().st_size and not note.exists():
+        raise InputError(f"file {path}", "is there already and no export of ours", "Name another one with --to.")
+    state = _begin(note, scope, form)
+    folder = open_folder(form, path, state.mbox_bytes)
+    try:
+        with ContentReader(stores, bodies=bodies) as reader:
+            while page := bodies.messages_of(
+                scope.tenant_id,
+                campaign_id=scope.campaign_id,
+                address=scope.address,
+                after=UUID(state.after) if state.after else None,
+                limit=_PAGE,
+            ):
+                for start in range(0, len(page), _NOTE_EVERY):
+                    batch = page[start : start + _NOTE_EVERY]
+                    for message_id in batch:
+                        state = _write(reader, folder, scope.tenant_id, message_id, state)
+                        at_step(ExportStep.MESSAGE_WRITTEN)
+                    state = replace(state, after=str(batch[-1]), mbox_bytes=folder.size_bytes())
+                    _save(note, state)
+                    at_step(ExportStep.MESSAGE_NOTED)
+                    progress(len(batch))
+    finally:
+        folder.close()
+    _save(note, replace(state, finished=True))
+    at_step(ExportStep.FINISHED)
+    return ExportReport(state.messages, state.size_bytes, state.gone, state.without_attachments, state.unreadable)
 
 
 def save_all(
     stores: Stores, folder: Path, *, tenant_id: UUID | None = None, progress: Progress = no_progress
 ) -> ExportReport:
-    """Writes every message (of one tenant, where given) as `<tenant id>/<message id>.eml`, bit for bit.
+    """Writes every message of the content tier (of one tenant, where given) as `<tenant id>/<message id>.eml`.
+
+    Needs nothing of the OLTP tier, so it works when that is lost.
 
     Raises:
         ServerError: a store does not answer.
     """
-    messages, size_bytes, unreadable = 0, 0, []
+    folders, state = dict[UUID, MailFolder](), _State("")
     with ContentReader(stores) as reader:
         for name in storage_keys(stores, tenant_id):
-            try:
-                raw = reader.read(name)
-            except (IntegrityError, TenantKeyMissing, TenantKeyWrong):
-                unreadable.append(name)
-                continue
             owner, message_id = ids_of(name)
-            path = folder / str(owner) / f"{message_id}.eml"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(raw)
-            messages, size_bytes = messages + 1, size_bytes + len(raw)
+            if owner not in folders:
+                folders[owner] = open_folder(Format.EML, folder / str(owner), 0)
+            state = _write(reader, folders[owner], owner, message_id, state)
             progress(1)
-    return ExportReport(messages, size_bytes, tuple(unreadable))
+    return ExportReport(state.messages, state.size_bytes, state.gone, state.without_attachments, state.unreadable)
 
 
 def storage_keys(stores: Stores, tenant_id: UUID | None = None) -> Iterator[str]:
@@ -67,3 +154,45 @@ def storage_keys(stores: Stores, tenant_id: UUID | None = None) -> Iterator[str]
             return
         yield from (name for (name,) in page)
         after = page[-1][0]
+
+
+def _write(reader: ContentReader, folder: MailFolder, tenant_id: UUID, message_id: UUID, state: _State) -> _State:
+    name = storage_key(tenant_id, message_id)
+    try:
+        found = reader.read_whole(name)
+    except (ContentGone, ContentUnknown):  # since the page was read; or its body left before it was ever stored
+        return replace(state, gone=state.gone + 1)
+    except (IntegrityError, TenantKeyMissing, TenantKeyWrong):
+        return replace(state, unreadable=(*state.unreadable, name))
+    folder.add(message_id, found.raw)
+    return replace(
+        state,
+        messages=state.messages + 1,
+        size_bytes=state.size_bytes + len(found.raw),
+        without_attachments=state.without_attachments + (found.attachments_gone > 0),
+    )
+
+
+def _begin(note: Path, scope: ExportScope, form: Format) -> _State:
+    """Returns where to go on."""
+    asked = f"{form}|{scope.tenant_id}|{scope.campaign_id}|{(scope.address or '').strip().lower()}"
+    fresh = _State(hashlib.sha256(asked.encode()).hexdigest())
+    try:
+        saved = orjson.loads(note.read_bytes())
+    except FileNotFoundError:
+        return fresh
+    except orjson.JSONDecodeError:
+        saved = {}
+    if saved.get("scope") != fresh.scope:
+        raise InputError(f"file {note}", "belongs to another export", "Name another path with --to, or remove it.")
+    state = _State(**{**saved, "unreadable": tuple(saved["unreadable"])})
+    return fresh if state.finished else state
+
+
+def _save(note: Path, state: _State) -> None:
+    unfinished = note.with_name(f"{note.name}.part")
+    with unfinished.open("wb") as file:
+        file.write(orjson.dumps(asdict(state)))
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(note)

@@ -20,10 +20,10 @@ from datetime import date, datetime, timedelta
 
 from penguinmails.content_store.bucket import open_bucket
 from penguinmails.content_store.dictionary_catalog import DictionaryCatalog
-from penguinmails.content_store.errors import ContentDamaged, TenantKeyMissing, TenantKeyWrong
+from penguinmails.content_store.errors import AttachmentLost, ContentDamaged, TenantKeyMissing, TenantKeyWrong
 from penguinmails.content_store.index import QUERIES, Connection, connect, typed_errors
 from penguinmails.content_store.keys import KeyRing, key_source
-from penguinmails.content_store.pack_writer import PackToWrite, write_pack
+from penguinmails.content_store.pack_writer import PackToWrite, PackWritten, write_pack
 from penguinmails.content_store.ports import DEFAULT_GRACE, BodyToStore, MessageBodies, Progress, no_progress
 from penguinmails.content_store.retention_classes import RETENTION_CLASSES, retention_class
 from penguinmails.content_store.sealing import TenantKey
@@ -38,6 +38,7 @@ CLAIM_BYTES = 32 << 20
 """Raw bytes a worker holds at a time; compressed they make a pack of 2 to 11 MiB."""
 WORKERS = 2
 _REMOVE_BATCH = 5_000
+_PACK_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ class _Run:
                 dictionary,
                 members,
             )
-            written = write_pack(connection, self.bucket, pack, clock=self.clock, at_step=self.at_step)
+            written = self._write(connection, pack)
             self._mark(members)
             self._count(
                 messages=written.messages, raw_bytes=written.raw_bytes, stored_bytes=written.pack_bytes, packs=1
@@ -203,6 +204,15 @@ class _Run:
         if known:
             self._mark(known)
             self._count(already_there=len(known))
+
+    def _write(self, connection: Connection, pack: PackToWrite) -> PackWritten:
+        for attempts_left in reversed(range(_PACK_ATTEMPTS)):
+            try:
+                return write_pack(connection, self.bucket, pack, clock=self.clock, at_step=self.at_step)
+            except AttachmentLost:  # erased between looking for it and committing: now the pack brings its own
+                if not attempts_left:
+                    raise
+        raise AssertionError("unreachable")
 
     def _already_there(self, connection: Connection, claimed: Sequence[BodyToStore], key: TenantKey) -> set[uuid.UUID]:
         """Returns the ids of messages that the index has: stored before a crash, or erased while they waited."""

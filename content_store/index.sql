@@ -71,43 +71,89 @@ CREATE TEMPORARY TABLE staged_objects (
     content_hash varchar(64),
     compressed_size_bytes bigint,
     frame_offset bigint,
-    wrapped_key bytea
+    wrapped_key bytea,
+    form varchar(20)
 ) ON COMMIT DROP;
 
 -- name: fill_staging
 COPY staged_objects (
-    storage_key, raw_size_bytes, created_at, content_hash, compressed_size_bytes, frame_offset, wrapped_key
+    storage_key, raw_size_bytes, created_at, content_hash, compressed_size_bytes, frame_offset, wrapped_key, form
 ) FROM STDIN;
 
 -- name: add_staged_objects
--- A message that another hand-over stored meanwhile keeps its first place; ours counts as dead in this pack.
-WITH added AS (
+-- A message that another hand-over stored meanwhile keeps its first place; ours counts as dead in this pack. So does an
+-- attachment: the frame that came second is a row without a key, so that the pack's directory stays accounted for.
+WITH first_here AS (
+    INSERT INTO shared_attachments (storage_key, tenant_id, retention_class, ingest_month, content_hash)
+    SELECT storage_key, %(tenant_id)s, %(retention_class)s, %(ingest_month)s, content_hash
+    FROM staged_objects
+    WHERE form = 'attachment'
+    ON CONFLICT DO NOTHING
+    RETURNING storage_key
+), staged AS (
+    SELECT staged_objects.*, form = 'attachment' AND first_here.storage_key IS NULL AS duplicate
+    FROM staged_objects
+    LEFT JOIN first_here USING (storage_key)
+), added AS (
     INSERT INTO content_objects (
         storage_key, tenant_id, raw_size_bytes, created_at, expires_at, content_hash, compression_algorithm,
-        compressed_size_bytes, pack_id, frame_offset, dictionary_id, key_generation, wrapped_key
+        compressed_size_bytes, pack_id, frame_offset, dictionary_id, key_generation, wrapped_key, form, erased_at,
+        erased_because
     )
     SELECT
         storage_key, %(tenant_id)s, raw_size_bytes, created_at, created_at + make_interval(days => coalesce(
-            (
-                SELECT keep_days
-                FROM retention_policies
-                WHERE tenant_id = %(tenant_id)s AND retention_class = %(retention_class)s
-            ),
-            %(keep_days)s
+            CASE WHEN form = 'attachment' THEN policy.attachment_keep_days END, policy.keep_days, %(keep_days)s
         )),
-        content_hash, %(compression_algorithm)s, compressed_size_bytes, %(pack_id)s, frame_offset, %(dictionary_id)s,
-        %(key_generation)s, wrapped_key
-    FROM staged_objects
+        CASE WHEN NOT duplicate THEN content_hash END, %(compression_algorithm)s, compressed_size_bytes, %(pack_id)s,
+        frame_offset, %(dictionary_id)s, %(key_generation)s, CASE WHEN NOT duplicate THEN wrapped_key END, form,
+        CASE WHEN duplicate THEN %(now)s::timestamptz END, CASE WHEN duplicate THEN 'duplicate' END
+    FROM staged
+    LEFT JOIN retention_policies AS policy
+        ON policy.tenant_id = %(tenant_id)s AND policy.retention_class = %(retention_class)s
     ON CONFLICT (storage_key) DO NOTHING
-    RETURNING compressed_size_bytes
+    RETURNING compressed_size_bytes, erased_at
 )
 UPDATE content_packs
 SET dead_messages = staged.messages - kept.messages,
     dead_bytes = staged.size_bytes - kept.size_bytes
 FROM (SELECT count(*) AS messages, coalesce(sum(compressed_size_bytes), 0) AS size_bytes FROM staged_objects) AS staged,
-    (SELECT count(*) AS messages, coalesce(sum(compressed_size_bytes), 0) AS size_bytes FROM added) AS kept
+    (
+        SELECT count(*) AS messages, coalesce(sum(compressed_size_bytes), 0) AS size_bytes
+        FROM added
+        WHERE erased_at IS NULL
+    ) AS kept
 WHERE pack_id = %(pack_id)s
 RETURNING kept.messages, kept.size_bytes;
+
+-- name: attachments_already_there
+SELECT content_hash
+FROM shared_attachments
+WHERE tenant_id = %(tenant_id)s
+  AND retention_class = %(retention_class)s
+  AND ingest_month = %(ingest_month)s
+  AND content_hash = ANY(%(hashes)s);
+
+-- name: link_attachments
+-- Of the messages that this pack has brought; returns how many attachments they need and nobody has any more.
+WITH wanted AS (
+    SELECT use.message_key, use.part, shared.storage_key AS attachment_key
+    FROM unnest(%(message_keys)s::text[], %(parts)s::smallint[], %(hashes)s::text[]) AS use (message_key, part, content_hash)
+    JOIN content_objects AS message ON message.storage_key = use.message_key AND message.pack_id = %(pack_id)s
+    LEFT JOIN shared_attachments AS shared
+        ON shared.tenant_id = %(tenant_id)s
+        AND shared.retention_class = %(retention_class)s
+        AND shared.ingest_month = %(ingest_month)s
+        AND shared.content_hash = use.content_hash
+), linked AS (
+    INSERT INTO attachment_uses (message_key, part, attachment_key, tenant_id)
+    SELECT message_key, part, attachment_key, %(tenant_id)s
+    FROM wanted
+    WHERE attachment_key IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT count(*)
+FROM wanted
+WHERE attachment_key IS NULL;
 
 -- name: condemn_pack
 -- Only what is not live: a live pack is condemned by compaction alone, which moves its messages first.
@@ -158,10 +204,23 @@ WHERE content_objects.pack_id = deleted.pack_id
 SELECT
     object.storage_key, object.tenant_id, object.raw_size_bytes, object.content_hash, object.compressed_size_bytes,
     pack.object_key, object.frame_offset, object.dictionary_id, object.key_generation, object.wrapped_key,
-    object.last_accessed_at, object.deleted_at, object.erased_at
+    object.last_accessed_at, object.deleted_at, object.erased_at, object.form
 FROM content_objects AS object
 LEFT JOIN content_packs AS pack USING (pack_id)
-WHERE object.storage_key = %(storage_key)s;
+WHERE object.storage_key = %(storage_key)s
+  AND object.form <> 'attachment';
+
+-- name: locate_attachments
+-- Of a split message, in the order of its recipe.
+SELECT
+    object.storage_key, object.tenant_id, object.raw_size_bytes, object.content_hash, object.compressed_size_bytes,
+    pack.object_key, object.frame_offset, object.dictionary_id, object.key_generation, object.wrapped_key,
+    object.last_accessed_at, object.deleted_at, object.erased_at, object.form
+FROM attachment_uses AS link
+JOIN content_objects AS object ON object.storage_key = link.attachment_key
+LEFT JOIN content_packs AS pack USING (pack_id)
+WHERE link.message_key = %(storage_key)s
+ORDER BY link.part;
 
 -- name: locate_message
 -- A storage key opens with the message's id, so this is a range of the primary key.
@@ -169,6 +228,7 @@ SELECT storage_key
 FROM content_objects
 WHERE storage_key >= %(first)s
   AND storage_key < %(last)s
+  AND form <> 'attachment'
 ORDER BY storage_key
 LIMIT 2;
 
@@ -195,6 +255,7 @@ FROM content_objects
 WHERE storage_key > %(after)s
   AND erased_at IS NULL
   AND deleted_at IS NULL
+  AND form <> 'attachment'
 ORDER BY storage_key
 LIMIT %(limit)s;
 
@@ -205,6 +266,7 @@ WHERE storage_key > %(after)s
   AND tenant_id = %(tenant_id)s
   AND erased_at IS NULL
   AND deleted_at IS NULL
+  AND form <> 'attachment'
 ORDER BY storage_key
 LIMIT %(limit)s;
 
@@ -215,11 +277,11 @@ WHERE storage_key = ANY(%(storage_keys)s);
 
 -- name: totals
 SELECT
-    count(*) FILTER (WHERE erased_at IS NULL AND deleted_at IS NULL) AS messages,
-    coalesce(sum(raw_size_bytes) FILTER (WHERE erased_at IS NULL), 0)::bigint AS raw_bytes,
+    count(*) FILTER (WHERE erased_at IS NULL AND deleted_at IS NULL AND form <> 'attachment') AS messages,
+    coalesce(sum(raw_size_bytes) FILTER (WHERE erased_at IS NULL AND form <> 'attachment'), 0)::bigint AS raw_bytes,
     coalesce(sum(compressed_size_bytes) FILTER (WHERE erased_at IS NULL), 0)::bigint AS stored_bytes,
     count(*) FILTER (WHERE deleted_at IS NOT NULL AND erased_at IS NULL) AS deleted_messages,
-    count(*) FILTER (WHERE erased_at IS NOT NULL) AS erased_messages,
+    count(*) FILTER (WHERE erased_at IS NOT NULL AND form <> 'attachment') AS erased_messages,
     min(created_at) FILTER (WHERE erased_at IS NULL) AS oldest_at,
     max(created_at) FILTER (WHERE erased_at IS NULL) AS newest_at
 FROM content_objects;
@@ -234,22 +296,31 @@ SELECT
 FROM content_packs;
 
 -- name: class_totals
+WITH apart AS (
+    SELECT retention_class, count(*) AS attachments
+    FROM shared_attachments
+    GROUP BY retention_class
+)
 SELECT
-    retention_class,
+    pack.retention_class,
     count(*) AS packs,
-    coalesce(sum(messages - dead_messages), 0)::bigint AS messages,
-    coalesce(sum(size_bytes), 0)::bigint AS pack_bytes
-FROM content_packs
+    coalesce(sum(messages - dead_messages), 0)::bigint - coalesce(max(apart.attachments), 0) AS messages,
+    coalesce(max(apart.attachments), 0) AS shared_attachments,
+    coalesce(sum(size_bytes), 0)::bigint AS pack_bytes,
+    coalesce(sum(dead_bytes), 0)::bigint AS dead_bytes
+FROM content_packs AS pack
+LEFT JOIN apart USING (retention_class)
 WHERE state = 'live'
-GROUP BY retention_class
-ORDER BY retention_class;
+GROUP BY pack.retention_class
+ORDER BY pack.retention_class;
 
 -- name: other_totals
 SELECT
     (SELECT count(*) FROM broken_references) AS broken_references,
     (SELECT count(*) FROM dictionaries WHERE state = 'live') AS dictionaries,
     (SELECT count(DISTINCT tenant_id) FROM tenant_keys) AS tenants,
-    (SELECT count(*) FROM attachments) AS attachments;
+    (SELECT count(*) FROM attachments) AS attachments,
+    (SELECT count(*) FROM shared_attachments) AS shared_attachments;
 
 -- name: live_packs_page
 SELECT pack_id, object_key, size_bytes, sha256
@@ -283,11 +354,49 @@ CROSS JOIN LATERAL (
     WHERE content_objects.pack_id = drawn.pack_id
       AND erased_at IS NULL
       AND deleted_at IS NULL
+      AND form <> 'attachment'
     ORDER BY random()
     LIMIT %(messages)s
 ) AS object
 ORDER BY random()
 LIMIT %(messages)s;
+
+-- name: packs_to_verify
+-- The share that is due: read that many a day and each pack is read again within so many days.
+SELECT pack_id, object_key, sha256
+FROM content_packs
+WHERE state = 'live'
+ORDER BY coalesce(verified_at, '-infinity'), pack_id
+LIMIT (SELECT ceil(count(*) / %(days)s::float8)::bigint FROM content_packs WHERE state = 'live');
+
+-- name: packs_not_verified_since
+SELECT count(*) AS packs, count(*) FILTER (WHERE coalesce(verified_at, '-infinity') < %(since)s) AS overdue
+FROM content_packs
+WHERE state = 'live';
+
+-- name: members_of_pack
+SELECT storage_key, tenant_id, raw_size_bytes, content_hash, wrapped_key, form, frame_offset, compressed_size_bytes,
+    dictionary_id, key_generation
+FROM content_objects
+WHERE pack_id = %(pack_id)s
+  AND erased_at IS NULL
+  AND storage_key > %(after)s
+ORDER BY storage_key
+LIMIT %(limit)s;
+
+-- name: known_object_keys
+-- Whatever the index has a reason to keep.
+SELECT object_key FROM content_packs WHERE state <> 'deleted' AND object_key = ANY(%(object_keys)s)
+UNION ALL
+SELECT object_key FROM dictionaries WHERE object_key = ANY(%(object_keys)s);
+
+-- name: places_of_names
+-- The objects that hold these messages now, each once; null where one that was not erased is in none.
+SELECT DISTINCT CASE WHEN pack.state IN ('live', 'condemned') THEN pack.object_key END
+FROM unnest(%(storage_keys)s::text[]) AS named
+LEFT JOIN content_objects AS object ON object.storage_key = named
+LEFT JOIN content_packs AS pack USING (pack_id)
+WHERE object.erased_at IS NULL;
 
 -- name: pack_verified
 UPDATE content_packs

@@ -22,12 +22,13 @@ import uuid_utils.compat
 from penguinmails.content_store import codec, message_parts
 from penguinmails.content_store.codec import Dictionary
 from penguinmails.content_store.deletion import lock_tenant
-from penguinmails.content_store.errors import ContentDamaged, PackLost
-from penguinmails.content_store.index import QUERIES, Connection
+from penguinmails.content_store.errors import AttachmentLost, ContentDamaged, PackLost
+from penguinmails.content_store.index import QUERIES, Connection, Cursor
 from penguinmails.content_store.pack import Directory, Entry, build_pack, read_directory
 from penguinmails.content_store.ports import BodyToStore
 from penguinmails.content_store.sealed_message import SealedMessage, seal_message
-from penguinmails.content_store.sealing import TenantKey
+from penguinmails.content_store.sealing import Form, TenantKey
+from penguinmails.content_store.shared_attachments import Attachments, find_attachments
 from penguinmails.content_store.steps import AtStep, HandOverStep
 from penguinmails.content_store.storage_layout import LEASE, PackGroup, pack_key, storage_key
 from penguinmails.stack.errors import InputError, PlatformError
@@ -66,6 +67,7 @@ def write_pack(
 
     Raises:
         PackLost: it took longer than the lease, or the tenant's key was dropped; nothing points to the pack.
+        AttachmentLost: an attachment shared with older messages was erased meanwhile; write the pack again.
         ContentDamaged: what was read back is not what was sent; nothing points to the pack.
         ServerError: the object store or the content database does not answer; run again.
     """
@@ -75,19 +77,20 @@ def write_pack(
     record_pack(connection, planned, object_key, pack.key, pack.dictionary.dictionary_id, now=clock())
     at_step(HandOverStep.PACK_RECORDED)
     try:
-        directory, sealed = _seal(pack, pack_id)
+        attachments = find_attachments(connection, pack.group, pack.key, pack.bodies)
+        directory, sealed = _seal(pack, pack_id, attachments)
         content = build_pack(directory, [message.sealed for message in sealed], pack.key)
         if read_directory(content, pack.key, thing=f"pack {pack_id}").entries != directory.entries:
             raise ContentDamaged(f"pack {pack_id}", "did not survive building", "Test this machine's memory.")
         at_step(HandOverStep.BUILT)
         digest = store_and_read_back(bucket, object_key, content, stored=lambda: at_step(HandOverStep.STORED))
         at_step(HandOverStep.READ_BACK)
-        _commit(connection, pack, directory, sealed, size_bytes=len(content), digest=digest, now=clock())
+        _commit(connection, pack, directory, sealed, attachments, size_bytes=len(content), digest=digest, now=clock())
     except (PlatformError, psycopg.Error):
         give_up(connection, bucket, pack_id, object_key, now=clock())
         raise
     at_step(HandOverStep.COMMITTED)
-    return PackWritten(len(sealed), sum(message.raw_size_bytes for message in sealed), len(content))
+    return PackWritten(len(pack.bodies), sum(len(body.raw_message) for body in pack.bodies), len(content))
 
 
 def record_pack(
@@ -126,29 +129,46 @@ def store_and_read_back(bucket: Bucket, object_key: str, content: bytes, *, stor
     return digest
 
 
-def _seal(pack: PackToWrite, pack_id: UUID) -> tuple[Directory, list[SealedMessage]]:
-    tenant_id = pack.group.tenant_id
-    sealed = [
-        seal_message(
-            body.raw_message,
-            tenant_id=tenant_id,
-            storage_key=storage_key(tenant_id, body.message_id),
-            key=pack.key,
-            dictionary=pack.dictionary,
-        )
-        for body in pack.bodies
-    ]
-    entries = [
-        Entry(
-            body.message_id,
-            body.created,
-            message.raw_size_bytes,
-            len(message.sealed),
-            pack.dictionary.dictionary_id,
-        )
-        for body, message in zip(pack.bodies, sealed, strict=True)
-    ]
+def _seal(pack: PackToWrite, pack_id: UUID, attachments: Attachments) -> tuple[Directory, list[SealedMessage]]:
+    """Seals the messages, then the attachments they bring."""
+    entries, sealed = list[Entry](), list[SealedMessage]()
+    for body in pack.bodies:
+        split = attachments.splits.get(body.message_id)
+        form, frame = (Form.WHOLE, None) if split is None else (Form.SPLIT, split.to_bytes())
+        message = _sealed(pack, body.message_id, body.raw_message, form, frame=frame)
+        sealed.append(message)
+        entries.append(_entry(pack, body.message_id, body.created, message))
+    for new in attachments.new:
+        message = _sealed(pack, new.attachment_id, new.content, Form.ATTACHMENT, content_hash=new.content_hash)
+        sealed.append(message)
+        entries.append(_entry(pack, new.attachment_id, new.created_at, message))
     return Directory(pack.group, pack_id, entries), sealed
+
+
+def _sealed(
+    pack: PackToWrite,
+    own_id: UUID,
+    raw: bytes,
+    form: Form,
+    *,
+    frame: bytes | None = None,
+    content_hash: str | None = None,
+) -> SealedMessage:
+    tenant_id = pack.group.tenant_id
+    return seal_message(
+        raw,
+        tenant_id=tenant_id,
+        storage_key=storage_key(tenant_id, own_id),
+        key=pack.key,
+        dictionary=pack.dictionary,
+        form=form,
+        frame=frame,
+        content_hash=content_hash,
+    )
+
+
+def _entry(pack: PackToWrite, own_id: UUID, created_at: datetime, message: SealedMessage) -> Entry:
+    return Entry(own_id, created_at, message.raw_size_bytes, len(message.sealed), pack.dictionary.dictionary_id)
 
 
 def _commit(
@@ -156,11 +176,13 @@ def _commit(
     pack: PackToWrite,
     directory: Directory,
     sealed: Sequence[SealedMessage],
+    attachments: Attachments,
     *,
     size_bytes: int,
     digest: bytes,
     now: datetime,
 ) -> None:
+    group = pack.group
     with connection.transaction(), connection.cursor() as cursor:
         lock_tenant(connection, pack.group.tenant_id)
         cursor.execute(
@@ -185,16 +207,40 @@ def _commit(
         cursor.execute(
             QUERIES["add_staged_objects"],
             {
-                "tenant_id": pack.group.tenant_id,
-                "retention_class": pack.group.retention_class,
+                "tenant_id": group.tenant_id,
+                "retention_class": group.retention_class,
+                "ingest_month": group.ingest_month,
                 "keep_days": pack.keep_days,
                 "compression_algorithm": codec.ALGORITHM,
                 "pack_id": directory.pack_id,
                 "dictionary_id": pack.dictionary.dictionary_id,
                 "key_generation": pack.key.generation,
+                "now": now,
             },
         )
+        if attachments.splits:
+            _link(cursor, group, directory.pack_id, attachments)
         cursor.executemany(QUERIES["add_attachment"], list(_attachment_rows(pack, directory)))
+
+
+def _link(cursor: Cursor, group: PackGroup, pack_id: UUID, attachments: Attachments) -> None:
+    """Says which attachments each message uses; under the tenant's lock none of them can be erased meanwhile."""
+    message_keys, parts, hashes = zip(*attachments.uses(group), strict=True)
+    cursor.execute(
+        QUERIES["link_attachments"],
+        {
+            "tenant_id": group.tenant_id,
+            "retention_class": group.retention_class,
+            "ingest_month": group.ingest_month,
+            "pack_id": pack_id,
+            "message_keys": list(message_keys),
+            "parts": list(parts),
+            "hashes": list(hashes),
+        },
+    )
+    (missing,) = cursor.fetchone() or (0,)
+    if missing:
+        raise AttachmentLost(f"pack {pack_id}", "shares an attachment that was erased meanwhile", "Run it again.")
 
 
 def _attachment_rows(pack: PackToWrite, directory: Directory) -> Iterator[dict[str, Any]]:
@@ -231,7 +277,7 @@ def _staged_rows(directory: Directory, sealed: Sequence[SealedMessage]) -> bytes
     """Returns COPY's text format; every value is a number, hexadecimal, a time or a storage key, so nothing needs escapes."""
     return "".join(
         f"{message.storage_key}\t{message.raw_size_bytes}\t{entry.created_at.isoformat()}\t{message.content_hash}"
-        f"\t{entry.sealed_size_bytes}\t{offset}\t\\\\x{message.wrapped_key.hex()}\n"
+        f"\t{entry.sealed_size_bytes}\t{offset}\t\\\\x{message.wrapped_key.hex()}\t{message.form}\n"
         for message, entry, offset in zip(sealed, directory.entries, directory.offsets(), strict=True)
     ).encode("ascii")
 

@@ -1,5 +1,7 @@
 """Reading one message: index row, one ranged GET, unseal, decompress within a bound, compare the hash.
 
+A message with large attachments needs one more look-up, and a ranged GET for each of them.
+
 Where the frame has moved meanwhile (compaction) the row is read once more. Where the object store cannot give the message,
 the body still waiting out its grace in the OLTP tier is used. Otherwise the error says what is wrong and the broken
 reference is recorded.
@@ -29,7 +31,9 @@ from penguinmails.content_store.errors import (
 from penguinmails.content_store.index import QUERIES, Connection, pool, typed_errors
 from penguinmails.content_store.keys import KeyRing, key_source
 from penguinmails.content_store.ports import MessageBodies
-from penguinmails.content_store.sealed_message import SealedMessage, open_message
+from penguinmails.content_store.sealed_message import SealedMessage, must_be_what_was_stored, open_frame
+from penguinmails.content_store.sealing import Form, TenantKey
+from penguinmails.content_store.split_message import join_message
 from penguinmails.content_store.storage_layout import ids_of, storage_key_bounds
 from penguinmails.stack.clock import utc_now
 from penguinmails.stack.errors import IntegrityError, PlatformError
@@ -56,6 +60,20 @@ class _Place:
     last_accessed_at: datetime | None
     deleted_at: datetime | None
     erased_at: datetime | None
+    form: str
+
+    @property
+    def frame_place(self) -> tuple[str, int]:
+        return self.object_key, self.frame_offset
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRead:
+    """A message as it could be read."""
+
+    raw: bytes
+    attachments_gone: int = 0
+    """Large attachments whose time was over: their places in `raw` are empty. With 0 it is the original, bit for bit."""
 
 
 def read_message(
@@ -117,20 +135,37 @@ class ContentReader:
             ContentUnknown: neither the index nor the OLTP tier has it.
             PlatformError: as `read`.
         """
-        first, last = storage_key_bounds(message_id)
-        with typed_errors(), self._pool.connection() as connection:
-            rows = connection.execute(QUERIES["locate_message"], {"first": first, "last": last}).fetchall()
-        if len(rows) == 1:
-            return self.read(rows[0][0])
-        if len(rows) > 1:
-            raise ContentUnknown(f"message {message_id}", "exists for two tenants", "Name it by its storage key.")
+        name = self.storage_key_of(message_id)
+        if name is not None:
+            return self.read(name)
         waiting = self._bodies.body(message_id) if self._bodies else None
         if waiting is None:
             raise ContentUnknown(f"message {message_id}", "is not in the content tier", "Check the id.")
         return waiting
 
+    def storage_key_of(self, message_id: UUID) -> str | None:
+        """Returns the storage key of a message, None where the index does not know the message.
+
+        Raises:
+            ContentUnknown: two tenants have a message of that id.
+        """
+        first, last = storage_key_bounds(message_id)
+        with typed_errors(), self._pool.connection() as connection:
+            rows = connection.execute(QUERIES["locate_message"], {"first": first, "last": last}).fetchall()
+        if len(rows) > 1:
+            raise ContentUnknown(f"message {message_id}", "exists for two tenants", "Name it by its storage key.")
+        return rows[0][0] if rows else None
+
     def read(self, storage_key: str) -> bytes:
-        """Returns the message of that storage key, bit for bit.
+        """Returns the message of that storage key, bit for bit; the places of attachments past their time are empty.
+
+        Raises:
+            PlatformError: as `read_whole`.
+        """
+        return self.read_whole(storage_key).raw
+
+    def read_whole(self, storage_key: str) -> MessageRead:
+        """Returns the message of that storage key and whether anything of it has gone.
 
         Raises:
             ContentUnknown: there is no such message.
@@ -147,27 +182,27 @@ class ContentReader:
                 waiting = self._bodies.body(message_id) if self._bodies else None
                 if waiting is None:
                     raise ContentUnknown(f"message {storage_key}", "is not in the content tier", "Check the key.")
-                return waiting
-            raw = self._fetch(connection, place, message_id)
+                return MessageRead(waiting)
+            found = self._fetch(connection, place, message_id)
             if place.last_accessed_at is None or self._clock() - place.last_accessed_at > _TOUCH_AFTER:
                 connection.execute(QUERIES["touch"], {"storage_key": storage_key, "now": self._clock()})
-            return raw
+            return found
 
-    def _fetch(self, connection: Connection, place: _Place, message_id: UUID) -> bytes:
+    def _fetch(self, connection: Connection, place: _Place, message_id: UUID) -> MessageRead:
         try:
             return self._open(connection, place)
         except PlatformError as first_failure:
             failure = first_failure
         if isinstance(failure, IntegrityError | ObjectMissing):
             moved = _locate(connection, place.storage_key)
-            if moved is not None and (moved.object_key, moved.frame_offset) != (place.object_key, place.frame_offset):
+            if moved is not None and (moved.form == Form.SPLIT or moved.frame_place != place.frame_place):
                 return self._open(connection, moved)
         if isinstance(
             failure, IntegrityError | ObjectMissing | ObjectStoreUnavailable | TenantKeyMissing | TenantKeyWrong
         ):
             waiting = self._bodies.body(message_id) if self._bodies else None
             if waiting is not None:
-                return waiting
+                return MessageRead(waiting)
         if isinstance(failure, ObjectMissing):
             failure = ContentMissing(
                 f"message {place.storage_key}",
@@ -178,8 +213,26 @@ class ContentReader:
             self._record(connection, place, failure)
         raise failure
 
-    def _open(self, connection: Connection, place: _Place) -> bytes:
+    def _open(self, connection: Connection, place: _Place) -> MessageRead:
         _refuse_gone(place)
+        if place.form != Form.SPLIT:
+            return MessageRead(self._stored(connection, place))
+        key, message, frame = self._frame(connection, place)
+        rows = connection.execute(QUERIES["locate_attachments"], {"storage_key": place.storage_key}).fetchall()
+        attachments = [_Place(*row) for row in rows]
+        contents = [None if each.erased_at else self._stored(connection, each) for each in attachments]
+        raw = join_message(frame, contents, thing=f"message {place.storage_key}")
+        gone = contents.count(None)
+        if not gone:
+            must_be_what_was_stored(raw, message, key)
+        return MessageRead(raw, gone)
+
+    def _stored(self, connection: Connection, place: _Place) -> bytes:
+        key, message, raw = self._frame(connection, place)
+        must_be_what_was_stored(raw, message, key)
+        return raw
+
+    def _frame(self, connection: Connection, place: _Place) -> tuple[TenantKey, SealedMessage, bytes]:
         key = self._keys.for_reading(connection, place.tenant_id, place.key_generation)
         message = SealedMessage(
             place.storage_key,
@@ -187,9 +240,10 @@ class ContentReader:
             place.content_hash,
             place.wrapped_key,
             self._bucket.get_range(place.object_key, place.frame_offset, place.sealed_size_bytes),
+            Form(place.form),
         )
         dictionary = self._dictionaries.for_reading(connection, place.dictionary_id)
-        return open_message(message, tenant_id=place.tenant_id, key=key, dictionary=dictionary)
+        return key, message, open_frame(message, tenant_id=place.tenant_id, key=key, dictionary=dictionary)
 
     def _record(self, connection: Connection, place: _Place, failure: PlatformError) -> None:
         connection.execute(

@@ -27,7 +27,8 @@ from penguinmails.content_store.index import Connection, connect, typed_errors
 from penguinmails.content_store.keys import KeyRing, key_source
 from penguinmails.content_store.pack import Directory, Entry, read_directory, read_header
 from penguinmails.content_store.ports import Progress, no_progress
-from penguinmails.content_store.sealed_message import SealedMessage, open_message
+from penguinmails.content_store.sealed_message import SealedMessage, open_frame, open_message
+from penguinmails.content_store.sealing import Form
 from penguinmails.content_store.storage_layout import PACK_SUFFIX, PREFIX, storage_key
 from penguinmails.stack.errors import IntegrityError, PlatformError
 from penguinmails.stack.sql import Queries
@@ -140,12 +141,15 @@ class _Repair:
         rows = self.connection.execute(_QUERIES["rows_of"], {"storage_keys": list(places)}).fetchall()
         self.report.messages_without_key += len(places) - len(rows)
         found = []
-        for name, tenant_id, raw_size, generation, wrapped_key, content_hash, dictionary_id, object_key, state in rows:
+        for row in rows:
+            name, tenant_id, raw_size, generation, wrapped_key, content_hash, dictionary_id, form, object_key, state = (
+                row
+            )
             entry, offset = places[name]
             if state == "live" and self.is_there(object_key):
                 continue
             sealed = content[offset : offset + entry.sealed_size_bytes]
-            message = SealedMessage(name, raw_size, content_hash, wrapped_key, sealed)
+            message = SealedMessage(name, raw_size, content_hash, wrapped_key, sealed, Form(form))
             if self._opens(message, tenant_id, generation, entry.dictionary_id or dictionary_id):
                 found.append((name, entry, offset))
         return found
@@ -154,7 +158,12 @@ class _Repair:
         try:
             key = self.keys.for_reading(self.connection, tenant_id, generation)
             dictionary = self.dictionaries.for_reading(self.connection, dictionary_id)
-            open_message(message, tenant_id=tenant_id, key=key, dictionary=dictionary)
+            if (
+                message.form is Form.SPLIT
+            ):  # its hash covers its attachments too; that it opens under its name is enough
+                open_frame(message, tenant_id=tenant_id, key=key, dictionary=dictionary)
+            else:
+                open_message(message, tenant_id=tenant_id, key=key, dictionary=dictionary)
         except (ContentDamaged, TenantKeyMissing, TenantKeyWrong):
             return False
         return True

@@ -8,7 +8,7 @@ WHERE object_key = %(object_key)s;
 -- name: rows_of
 SELECT
     object.storage_key, object.tenant_id, object.raw_size_bytes, object.key_generation, object.wrapped_key, object.content_hash,
-    object.dictionary_id, pack.object_key, pack.state
+    object.dictionary_id, object.form, pack.object_key, pack.state
 FROM content_objects AS object
 LEFT JOIN content_packs AS pack USING (pack_id)
 WHERE object.storage_key = ANY(%(storage_keys)s)

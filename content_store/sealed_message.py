@@ -1,68 +1,120 @@
-"""One message from raw bytes to what stands in a pack, and back: the only two functions that do it.
+"""One message from raw bytes to what stands in a pack, and back: the only functions that do it.
 
-Belongs here: the order of steps (compress, seal; unseal, decompress, compare). Does not belong here: packs, the index.
+Belongs here: the order of steps (compress, seal; unseal, decompress, compare). Does not belong here: packs, the index,
+what a split message is put together from (split_message.py).
 """
 
 from __future__ import annotations
 
 import hmac
+import sys
 from dataclasses import dataclass
 from uuid import UUID
 
 from penguinmails.content_store.codec import Dictionary, compress, decompress
 from penguinmails.content_store.errors import ContentDamaged
-from penguinmails.content_store.sealing import TenantKey, message_context, new_data_key, seal, unseal
+from penguinmails.content_store.sealing import Form, TenantKey, message_context, new_data_key, seal, unseal
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 
 @dataclass(frozen=True, slots=True)
 class SealedMessage:
-    """What the pack and the index hold of a message."""
+    """What the pack and the index hold of a message, or of an attachment stored apart."""
 
     storage_key: str
     raw_size_bytes: int
     content_hash: str
     wrapped_key: bytes
     sealed: bytes
+    form: Form = Form.WHOLE
 
 
 def seal_message(
-    raw: bytes, *, tenant_id: UUID, storage_key: str, key: TenantKey, dictionary: Dictionary
+    raw: bytes,
+    *,
+    tenant_id: UUID,
+    storage_key: str,
+    key: TenantKey,
+    dictionary: Dictionary,
+    form: Form = Form.WHOLE,
+    frame: bytes | None = None,
+    content_hash: str | None = None,
 ) -> SealedMessage:
-    """Compresses and seals a message, then opens it again exactly as a reader would and compares.
+    """Compresses and seals a message, then unseals and decompresses it again as a reader would and compares.
+
+    Args:
+        raw: the message, or the attachment.
+        frame: of a split message, what is stored of it instead of all of it.
+        content_hash: the keyed hash of `raw`, where it is known already.
 
     Raises:
         ContentDamaged: what came back is not what went in; nothing was stored.
     """
+    stored = raw if frame is None else frame
     data_key = new_data_key()
-    context = message_context(tenant_id, storage_key, len(raw))
-    message = SealedMessage(
-        storage_key,
-        len(raw),
-        key.digest(raw),
-        key.wrap(data_key),
-        seal(compress(raw, dictionary), data_key, context),
-    )
-    if open_message(message, tenant_id=tenant_id, key=key, dictionary=dictionary, compare_hash=False) != raw:
+    context = message_context(form, tenant_id, storage_key, len(raw))
+    sealed = seal(compress(stored, dictionary), data_key, context)
+    message = SealedMessage(storage_key, len(raw), content_hash or key.digest(raw), key.wrap(data_key), sealed, form)
+    if _opened(message, data_key, context, dictionary) != stored:
         raise ContentDamaged(
             f"message {storage_key}", "did not survive compression", "Test this machine's memory; nothing was stored."
         )
     return message
 
 
-def open_message(
-    message: SealedMessage, *, tenant_id: UUID, key: TenantKey, dictionary: Dictionary, compare_hash: bool = True
-) -> bytes:
-    """Returns the raw message, bit for bit.
+def open_frame(message: SealedMessage, *, tenant_id: UUID, key: TenantKey, dictionary: Dictionary) -> bytes:
+    """Returns what was stored: the message, the attachment, or of a split message what `join_message` takes.
+
+    Raises:
+        ContentDamaged: it is not what was stored under this storage key.
+        TenantKeyWrong: the tenant's key does not open it.
+    """
+    data_key = key.unwrap(message.wrapped_key, thing=f"message {message.storage_key}")
+    context = message_context(message.form, tenant_id, message.storage_key, message.raw_size_bytes)
+    return _opened(message, data_key, context, dictionary)
+
+
+def open_message(message: SealedMessage, *, tenant_id: UUID, key: TenantKey, dictionary: Dictionary) -> bytes:
+    """Returns the raw message, bit for bit; not of a split one, which needs its attachments too.
 
     Raises:
         ContentDamaged: it is not the message that was stored under this key.
         TenantKeyWrong: the tenant's key does not open it.
     """
-    thing = f"message {message.storage_key}"
-    data_key = key.unwrap(message.wrapped_key, thing=thing)
-    context = message_context(tenant_id, message.storage_key, message.raw_size_bytes)
-    frame = unseal(message.sealed, data_key, context, thing=thing)
-    raw = decompress(frame, dictionary, raw_size_bytes=message.raw_size_bytes, thing=thing)
-    if compare_hash and not hmac.compare_digest(key.digest(raw), message.content_hash):
-        raise ContentDamaged(thing, "is not what was stored (its hash differs)", "Run 'penguinmails content verify'.")
+    raw = open_frame(message, tenant_id=tenant_id, key=key, dictionary=dictionary)
+    must_be_what_was_stored(raw, message, key)
     return raw
+
+
+def must_be_what_was_stored(raw: bytes, message: SealedMessage, key: TenantKey) -> None:
+    """Compares a message with its keyed hash.
+
+    Raises:
+        ContentDamaged: it is another one.
+    """
+    if not hmac.compare_digest(key.digest(raw), message.content_hash):
+        raise ContentDamaged(
+            f"message {message.storage_key}",
+            "is not what was stored (its hash differs)",
+            "Run 'penguinmails content verify'.",
+        )
+
+
+def _opened(message: SealedMessage, data_key: bytes, context: bytes, dictionary: Dictionary) -> bytes:
+    thing = f"message {message.storage_key}"
+    frame = unseal(message.sealed, data_key, context, thing=thing)
+    size_bytes = message.raw_size_bytes
+    if message.form is Form.SPLIT:  # its frame is smaller than the message; that it says how much is sealed with it
+        size_bytes = min(size_bytes, _stated_size_bytes(frame, thing=thing))
+    return decompress(frame, dictionary, raw_size_bytes=size_bytes, thing=thing)
+
+
+def _stated_size_bytes(frame: bytes, *, thing: str) -> int:
+    try:
+        return zstd.get_frame_info(frame).decompressed_size or 0
+    except zstd.ZstdError as error:
+        raise ContentDamaged(thing, "holds no zstd frame", "Run 'penguinmails content verify'.") from error

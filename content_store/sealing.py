@@ -13,6 +13,7 @@ import hmac
 import os
 import struct
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from uuid import UUID
 
@@ -29,7 +30,20 @@ WRAPPED_KEY_BYTES = 40
 SEAL_BYTES = 16
 """The GCM tag. No nonce is stored: each key encrypts one message once, so the nonce can be a constant."""
 _NONCE = bytes(12)
-_FORMAT = b"PMC1"
+
+
+class Form(StrEnum):
+    """What a sealed frame holds (column `form` of content_objects)."""
+
+    WHOLE = "whole"
+    """A message as it is."""
+    SPLIT = "split"
+    """A message without its large attachments (split_message.py)."""
+    ATTACHMENT = "attachment"
+    """One of those, decoded."""
+
+
+_FORMATS = {Form.WHOLE: b"PMC1", Form.SPLIT: b"PMC2", Form.ATTACHMENT: b"PMC3"}
 
 
 @dataclass(frozen=True)
@@ -84,9 +98,9 @@ def new_data_key() -> bytes:
     return os.urandom(KEY_BYTES)
 
 
-def message_context(tenant_id: UUID, storage_key: str, raw_size_bytes: int) -> bytes:
+def message_context(form: Form, tenant_id: UUID, storage_key: str, raw_size_bytes: int) -> bytes:
     """Returns what a sealed message is bound to: it opens as this message of this tenant or not at all."""
-    return _FORMAT + tenant_id.bytes + struct.pack("<Q", raw_size_bytes) + storage_key.encode("ascii")
+    return _FORMATS[form] + tenant_id.bytes + struct.pack("<Q", raw_size_bytes) + storage_key.encode("ascii")
 
 
 def seal(plain: bytes, key: bytes, context: bytes) -> bytes:

@@ -19,7 +19,9 @@ class ClassStatistics:
     retention_class: str
     packs: int
     messages: int
+    shared_attachments: int
     pack_bytes: int
+    dead_bytes: int
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class ContentStatistics:
     deleted_messages: int
     erased_messages: int
     attachments: int
+    shared_attachments: int
+    """Large attachments stored apart, each once for a tenant, class and month."""
     raw_bytes: int
     stored_bytes: int
     """Bytes of sealed messages; packs add their directories."""
@@ -66,13 +70,14 @@ def content_statistics(stores: Stores) -> ContentStatistics:
         classes = connection.execute(QUERIES["class_totals"]).fetchall()
     messages, raw_bytes, stored_bytes, deleted, erased, oldest_at, newest_at = totals
     live_packs, pack_bytes, dead_bytes, building, condemned = packs
-    broken, dictionaries, tenants, attachments = other
+    broken, dictionaries, tenants, attachments, shared_attachments = other
     return ContentStatistics(
         tenants=tenants,
         messages=messages,
         deleted_messages=deleted,
         erased_messages=erased,
         attachments=attachments,
+        shared_attachments=shared_attachments,
         raw_bytes=raw_bytes,
         stored_bytes=stored_bytes,
         packs=live_packs,

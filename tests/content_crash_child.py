@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from content_support import HandOverArea
+from content_support import TENANT_A, HandOverArea
 from pydantic import SecretStr
 
-from penguinmails.content_store import compaction, erasure, hand_over
+from penguinmails.content_store import compaction, erasure, export, hand_over, key_rotation, retention, sweeping
+from penguinmails.content_store.export_formats import Format
 from penguinmails.stack.stores import resolve
 
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -36,6 +37,8 @@ class Orders:
     content_url: str
     bucket: str
     home: Path
+    claim: int = 4
+    """Messages a hand-over claims at a time."""
 
 
 def run_and_die(orders: Orders) -> int:
@@ -62,12 +65,29 @@ def _work(orders: Orders) -> None:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+    area = HandOverArea(url)
+
+    def clock() -> datetime:
+        return orders.now
+
     if orders.action == "hand_over":
-        hand_over.CLAIM_MESSAGES = 4
-        area = HandOverArea(url)
-        hand_over.hand_over(stores, area, clock=lambda: orders.now, grace=orders.grace, workers=1, at_step=die)
+        hand_over.CLAIM_MESSAGES = orders.claim
+        hand_over.hand_over(stores, area, clock=clock, grace=orders.grace, workers=1, at_step=die)
     if orders.action == "compact":
-        compaction.compact(stores, clock=lambda: orders.now, everything_erased=True, at_step=die)
+        compaction.compact(stores, clock=clock, everything_erased=True, at_step=die)
     if orders.action == "erase":
         erasure.PAGE = 3
-        erasure.run_erasures(stores, area, clock=lambda: orders.now, at_step=die)
+        erasure.run_erasures(stores, area, clock=clock, at_step=die)
+    if orders.action == "retain":
+        retention.PAGE = 3
+        retention.apply_retention(stores, clock=clock, at_step=die)
+    if orders.action == "rotate":
+        key_rotation._PAGE = 3
+        key_rotation.rotate_key(stores, TENANT_A, clock=clock, at_step=die)
+    if orders.action == "sweep":
+        sweeping.sweep(stores, clock=clock, at_step=die)
+    if orders.action == "export":
+        export._NOTE_EVERY = 3
+        export.export_messages(
+            stores, area, export.ExportScope(TENANT_A), orders.home / "mbox", form=Format.MBOX, at_step=die
+        )

@@ -13,6 +13,7 @@ from penguinmails.content_store.erasure import request_erasure, run_erasures
 from penguinmails.content_store.hand_over import hand_over
 from penguinmails.content_store.key_rotation import rotate_key
 from penguinmails.content_store.reading import ContentReader
+from penguinmails.content_store.steps import Step
 from penguinmails.content_store.storage_layout import PREFIX, storage_key
 from penguinmails.stack.object_store import Bucket
 
@@ -32,7 +33,7 @@ def test_rotation(template_database, clone_database, bucket: Bucket, tmp_path: P
     objects = {entry.key: bucket.get(entry.key) for entry in bucket.list(PREFIX)}
     steps = 0
 
-    def stop() -> None:
+    def stop(_step: Step) -> None:
         nonlocal steps
         steps += 1
         if steps == 2:

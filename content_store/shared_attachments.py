@@ -1,0 +1,81 @@
+"""Attachments stored once for a tenant, retention class and month of intake, however many messages have them.
+
+An attachment is a sealed frame of its own with a row of its own in content_objects: its key, its place, its retention.
+Messages that use it are told by attachment_uses; its key is dropped in the transaction that drops the key of the last of
+them (deletion.sql), so erasing one message never harms another.
+
+Belongs here: which attachments a pack brings, which are there already. Does not belong here: cutting messages
+(split_message.py), committing a pack (pack_writer.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import uuid_utils.compat
+
+from penguinmails.content_store.index import QUERIES, Connection
+from penguinmails.content_store.ports import BodyToStore
+from penguinmails.content_store.sealing import TenantKey
+from penguinmails.content_store.split_message import SplitMessage, split_message
+from penguinmails.content_store.storage_layout import PackGroup, storage_key
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttachment:
+    """One that this pack brings."""
+
+    attachment_id: UUID
+    created_at: datetime
+    content: bytes
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Attachments:
+    """The large attachments of the messages of one pack."""
+
+    splits: dict[UUID, SplitMessage]
+    """By message id; only of messages that have any."""
+    hashes: dict[UUID, tuple[str, ...]]
+    """Keyed hashes of each split message's attachments, in order."""
+    new: Sequence[NewAttachment]
+
+    def uses(self, group: PackGroup) -> list[tuple[str, int, str]]:
+        """Returns (storage key of the message, number of the part, keyed hash)."""
+        return [
+            (storage_key(group.tenant_id, message_id), part, content_hash)
+            for message_id, hashes in self.hashes.items()
+            for part, content_hash in enumerate(hashes)
+        ]
+
+
+def find_attachments(
+    connection: Connection, group: PackGroup, key: TenantKey, bodies: Sequence[BodyToStore]
+) -> Attachments:
+    """Takes large attachments out of messages and says which of them are not in the content tier yet."""
+    splits = {body.message_id: split for body in bodies if (split := split_message(body.raw_message)) is not None}
+    if not splits:
+        return Attachments({}, {}, [])
+    hashes = {name: tuple(key.digest(cut.content) for cut in split.cuts) for name, split in splits.items()}
+    rows = connection.execute(
+        QUERIES["attachments_already_there"],
+        {
+            "tenant_id": group.tenant_id,
+            "retention_class": group.retention_class,
+            "ingest_month": group.ingest_month,
+            "hashes": sorted({each for own in hashes.values() for each in own}),
+        },
+    ).fetchall()
+    there, new = {row[0] for row in rows}, list[NewAttachment]()
+    created = {body.message_id: body.created for body in bodies}
+    for message_id, split in splits.items():
+        for cut, content_hash in zip(split.cuts, hashes[message_id], strict=True):
+            if content_hash not in there:
+                there.add(content_hash)
+                made = uuid_utils.compat.uuid7()
+                new.append(NewAttachment(made, created[message_id], cut.content, content_hash))
+    return Attachments(splits, hashes, new)
