@@ -1,7 +1,8 @@
 """Compaction of the landing zone: everything known as one new base batch, and the batches before it removed.
 
 This is the landing zone's retention, and how erased persons leave it: the new base holds what the build holds, from which
-their references are gone. Dry run by default where people call it (cli.py).
+their references are gone. The build file is then made anew from the base, so that no block of it holds what was deleted, and
+it has the size of its content again. Dry run by default where people call it (cli.py).
 
 Belongs here: writing a base from the build, removing what it replaces. Does not belong here: other batches (roll_up.py).
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from penguinmails.olap.build import Build, Position, open_build, set_position
+from penguinmails.olap.build import Build, Position, open_build, remove_build
 from penguinmails.olap.errors import NothingPublished
 from penguinmails.olap.landing import ROOT, Landing, Manifest
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
@@ -50,7 +51,7 @@ def compact(
     progress: Callable[[int], None] = lambda _: None,
     wait_seconds: float = WAIT_SECONDS,
 ) -> CompactionReport:
-    """Writes everything known as one base batch, then removes all objects of batches before it.
+    """Writes everything known as one base batch, makes the build file anew from it, then removes all batches before it.
 
     Killed anywhere, it may be run again: a base without its manifest counts for nothing, and removal goes by what the
     newest base makes needless.
@@ -61,17 +62,22 @@ def compact(
     Raises:
         NothingPublished: nothing was rolled up yet.
     """
-    with one_at_a_time(stores.marts_folder, wait_seconds=wait_seconds), open_build(stores.marts_folder) as build:
+    folder = stores.marts_folder
+    with one_at_a_time(folder, wait_seconds=wait_seconds):
         landing = landing_of(stores)
-        if not dry_run:
-            apply_chain(build, landing)
-        position = build.position()
-        if position is None:
-            raise NothingPublished("the landing zone", "is empty", "Run 'penguinmails marts roll-up'.")
-        if dry_run:
-            needless = _before(stores, position.batch + 1)
-            return CompactionReport(position.batch + 1, 0, 0, len(needless), sum(needless.values()))
-        manifest = _write_base(build, landing, position, progress)
+        with open_build(folder) as build:
+            if not dry_run:
+                apply_chain(build, landing)
+            position = build.position()
+            if position is None:
+                raise NothingPublished("the landing zone", "is empty", "Run 'penguinmails marts roll-up'.")
+            if dry_run:
+                needless = _before(stores, position.batch + 1)
+                return CompactionReport(position.batch + 1, 0, 0, len(needless), sum(needless.values()))
+            manifest = _write_base(build, landing, position, progress)
+        remove_build(folder)
+        with open_build(folder) as anew:
+            apply_chain(anew, landing)
         needless = _before(stores, manifest.batch)
         stores.open_bucket().delete(sorted(needless))
         return CompactionReport(
@@ -97,11 +103,6 @@ def _write_base(build: Build, landing: Landing, position: Position, progress: Ca
     for landed in written.values():
         landing.send(landed)
     landing.complete(manifest)
-    with build.connection.cursor() as cursor:
-        cursor.execute("BEGIN")
-        set_position(cursor, batch, position.mark)
-        cursor.execute("COMMIT")
-    landing.forget(batch)
     return manifest
 
 

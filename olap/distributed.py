@@ -119,7 +119,7 @@ def publish_from_engine(
         session: of the engine.
         landing_address: how the engine reaches the bucket of the landing zone, such as `s3a://bucket`; None brings the
             files to this machine, for an engine that runs here or shares its disk.
-        kept_snapshots: published files kept to go back to.
+        kept_snapshots: newest published files kept to go back to, beside those of days and weeks.
 
     Raises:
         ReconciliationFailed: the marts disagree with the operational database, or break their declaration.
@@ -143,12 +143,13 @@ def publish_from_engine(
             path = snapshot_path(folder, number)
             unfinished = path.with_suffix(".unfinished")
             with _brought_here(session, folder / "from_engine.duckdb", manifests[-1].batch, mark) as connection:
-                rows = write_computed(connection, unfinished, number=number, published_at=clock())
+                published_at = clock()
+                rows = write_computed(connection, unfinished, number=number, published_at=published_at)
         finally:
             landing.forget()
         size_bytes = unfinished.stat().st_size
-        put_in_place(folder, unfinished, path)
-        clear_away(folder, kept_snapshots)
+        put_in_place(folder, unfinished, path, published_at)
+        clear_away(folder, kept_snapshots, published_at)
         return PublishReport(
             number=number,
             path=path,

@@ -148,6 +148,7 @@ def _statement(source: Source, *, changes: bool, with_days: bool = False) -> str
         .format(
             columns=sql.SQL(", ").join(columns),
             table=sql.Identifier(source.table),
+            only=sql.SQL(source.only),
             key=sql.SQL(", ").join(sql.Identifier(name) for name in source.key),
         )
         .as_string()

@@ -23,7 +23,7 @@ from penguinmails.olap.declarations import Following, Kind, Mart
 from penguinmails.olap.errors import ReconciliationFailed
 from penguinmails.olap.facts import FACTS
 from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
-from penguinmails.olap.metrics import METRICS, Metric
+from penguinmails.olap.semantic_layer import DescribedMetric, described_metrics
 from penguinmails.stack.sql import Queries
 
 STORAGE_VERSION = "v1.0.0"
@@ -108,7 +108,7 @@ def _write_whole(cursor: duckdb.DuckDBPyConnection, number: int, published_at: d
     cursor.execute(_FILE["mart_table"])
     cursor.execute(_FILE["quarantine_table"])
     cursor.execute(_FILE["metric_table"])
-    cursor.executemany(_FILE["fill_metrics"], [_described_metric(metric) for metric in METRICS])
+    cursor.executemany(_FILE["fill_metrics"], [_row_of(metric) for metric in described_metrics()])
     for mart in MARTS:
         _create(cursor, mart)
         if mart.kind is not Kind.VIEW:
@@ -193,8 +193,9 @@ def _clear(path: Path) -> None:
     path.with_name(path.name + ".wal").unlink(missing_ok=True)
 
 
-def _described_metric(metric: Metric) -> list[str]:
-    return [metric.name, metric.formula, metric.numerator, metric.denominator, metric.unit, metric.description]
+def _row_of(metric: DescribedMetric) -> list[object]:
+    rate = [metric.formula, metric.numerator, metric.denominator, metric.unit]
+    return [metric.name, *rate, list(metric.grains), list(metric.marts), metric.description]
 
 
 def _described(mart: Mart) -> str:

@@ -11,11 +11,11 @@ from pathlib import Path
 from penguinmails.olap.declarations import Mart
 from penguinmails.olap.facts import FACTS
 from penguinmails.olap.marts_business import BUSINESS
-from penguinmails.olap.marts_mail import ANALYTICS, DAILY
+from penguinmails.olap.marts_mail import ANALYTICS, DAILY, WEEKLY
 from penguinmails.olap.rates import RATES
 from penguinmails.olap.selects import read_select
 
-MARTS: tuple[Mart, ...] = (*FACTS, *DAILY, *ANALYTICS, *BUSINESS, *RATES)
+MARTS: tuple[Mart, ...] = (*FACTS, *DAILY, *WEEKLY, *ANALYTICS, *BUSINESS, *RATES)
 
 RELATIONS = ("billing_periods", "mailbox_health", "lead_states", "lead_daily_in_scope")
 """What several marts are made from and nobody is given; in sql/relations/."""

@@ -67,6 +67,32 @@ def _daily(name: str, grain: str, description: str, *place: Column, only_warmup:
     )
 
 
+_WEEKLY = """SELECT
+    {place},
+    CAST(DATE_TRUNC('week', day) AS DATE) AS week,
+    {{sums_of_measures}}
+FROM {daily}
+GROUP BY {place}, CAST(DATE_TRUNC('week', day) AS DATE)"""
+_WEEK = Column("week", "DATE", "Monday of the UTC week in which it happened first.", source="day of the daily sums")
+
+
+def _weekly(daily: Mart) -> Mart:
+    """A week is the sum of its days and never looked up a second time."""
+    place = tuple(column for column in daily.columns if column.name in daily.key and column.name != "day")
+    names = tuple(column.name for column in place)
+    return Mart(
+        name=daily.name.replace("_daily", "_weekly"),
+        kind=Kind.VIEW,
+        grain=daily.grain.replace("day", "week"),
+        description=daily.description.partition(" Additive")[0].replace("on each day", "in each week")
+        + " From Monday to Sunday, UTC: the sum of its days.",
+        key=(*names, "week"),
+        columns=(*place, _WEEK, *MEASURE_COLUMNS),
+        depends_on=(daily.name,),
+        select=with_measures(_WEEKLY.format(place=", ".join(names), daily=daily.name)),
+    )
+
+
 CAMPAIGN_ANALYTICS = Mart(
     name="campaign_analytics",
     kind=Kind.TABLE,
@@ -225,3 +251,5 @@ DAILY = (
         only_warmup=True,
     ),
 )
+
+WEEKLY = tuple(_weekly(daily) for daily in DAILY)

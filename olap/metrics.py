@@ -1,7 +1,7 @@
-"""The semantic layer: every rate is defined once, with its numerator, denominator, unit and the grains it may be taken at.
+"""The rates, each defined once, with its numerator, denominator and unit.
 
-Marts store counts only, because counts add up and rates do not. The views of rates, the `metrics` table of the published
-file, the docs and tests come from here.
+Marts store counts only, because counts add up and rates do not. The views of rates (rates.py), the semantic layer
+(semantic_layer.py), the report, the docs and tests come from here.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -22,15 +22,19 @@ from penguinmails.olap.facts import FACTS
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
 from penguinmails.olap.mart_file import STORAGE_VERSION, write_changes, write_whole
 from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
-from penguinmails.olap.metrics import METRICS
 from penguinmails.olap.reading import published_path
 from penguinmails.olap.reconcile import reconcile_build, require_agreement
+from penguinmails.olap.semantic_layer import described_metrics
 from penguinmails.stack.clock import utc_now
 from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
 
 KEPT_SNAPSHOTS = 10
-"""Published files kept to go back to, the newest included."""
+"""Published files kept to go back to, the newest included; beside them the last of each of some days and weeks, because a
+live path makes ten files in as many seconds."""
+KEPT_DAYS = 7
+KEPT_FOR = timedelta(days=28)
+"""The last file of a week is kept so long, and none longer but the newest: what was erased since may still be in it."""
 INCREMENTS = 500
 """Files built upon a whole one before the next whole one: changed rows stand at the end, out of the order of their keys."""
 _PUBLISH = Queries(SQL / "build" / "publish.sql")
@@ -74,7 +78,7 @@ def publish(
     """Publishes the marts as the last roll-up left them.
 
     Args:
-        kept_snapshots: published files kept to go back to.
+        kept_snapshots: newest published files kept to go back to, beside those of days and weeks.
         whole: write the file whole. Otherwise what changed is put into a copy of the last one where that can be: the same
             rows in a tenth of the time, not all of them in the order of their keys.
 
@@ -96,14 +100,15 @@ def publish(
         path = snapshot_path(folder, number)
         unfinished = path.with_suffix(".unfinished")
         base, increments = (None, 0) if whole else _base(build, folder)
+        published_at = clock()
         if base is None:
-            rows = write_whole(build, unfinished, number=number, published_at=clock())
+            rows = write_whole(build, unfinished, number=number, published_at=published_at)
         else:
-            rows = write_changes(build, unfinished, base, number=number, published_at=clock())
+            rows = write_changes(build, unfinished, base, number=number, published_at=published_at)
         size_bytes = unfinished.stat().st_size
-        put_in_place(folder, unfinished, path)
+        put_in_place(folder, unfinished, path, published_at)
         _remember(build, number, increments)
-        clear_away(folder, kept_snapshots)
+        clear_away(folder, kept_snapshots, published_at)
         return PublishReport(
             number=number,
             path=path,
@@ -153,7 +158,7 @@ def _remember(build: Build, number: int, increments: int) -> None:
 def _declarations() -> str:
     """Returns a fingerprint of everything that a file is made by: a file of another release is not built upon."""
     texts = [repr(mart) + mart.sql for mart in MARTS]
-    texts += [*map(relation_sql, RELATIONS), *map(repr, METRICS), STORAGE_VERSION]
+    texts += [*map(relation_sql, RELATIONS), *map(repr, described_metrics()), STORAGE_VERSION]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
@@ -163,8 +168,14 @@ def next_number(folder: Path) -> int:
     return int(existing[-1].stem.removeprefix("marts-")) + 1 if existing else 1
 
 
-def put_in_place(folder: Path, unfinished: Path, path: Path) -> None:
-    """Brings a finished file to disk, gives it its name and leads readers to it."""
+def published_at_of(path: Path) -> datetime:
+    """Returns when a published file was published: its time of modification, since nothing changes it after."""
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def put_in_place(folder: Path, unfinished: Path, path: Path, published_at: datetime) -> None:
+    """Brings a finished file to disk, gives it its name and time, and leads readers to it."""
+    os.utime(unfinished, (published_at.timestamp(), published_at.timestamp()))
     _to_disk(unfinished)
     unfinished.rename(path)
     point_to(folder, path)
@@ -188,9 +199,29 @@ def point_to(folder: Path, path: Path) -> None:
     _to_disk(folder)
 
 
-def clear_away(folder: Path, kept: int) -> None:
-    """Removes all published files but the newest `kept`, and what killed publications left behind."""
-    for path in snapshots(folder)[:-kept]:
-        path.unlink()
+def clear_away(folder: Path, kept: int, now: datetime) -> None:
+    """Removes what killed publications left behind, and published files that need not be kept.
+
+    Kept are the newest `kept`, the last of each of the last KEPT_DAYS days and the last of each week; none of them longer
+    than KEPT_FOR, but always the newest.
+    """
+    newest, *others = reversed(snapshots(folder))
+    days, weeks = ({step(published_at_of(newest))} for step in (_day, _week))
+    for place, path in enumerate(others, start=1):
+        published_at = published_at_of(path)
+        last_of_day = _day(published_at) not in days and published_at > now - timedelta(days=KEPT_DAYS)
+        last_of_week = _week(published_at) not in weeks
+        days.add(_day(published_at))
+        weeks.add(_week(published_at))
+        if published_at < now - KEPT_FOR or not (place < kept or last_of_day or last_of_week):
+            path.unlink()
     for path in (folder / "snapshots").glob("*.unfinished*"):
         path.unlink()
+
+
+def _day(moment: datetime) -> date:
+    return moment.date()
+
+
+def _week(moment: datetime) -> date:
+    return moment.date() - timedelta(days=moment.weekday())

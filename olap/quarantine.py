@@ -41,6 +41,10 @@ REASONS = (
     Reason(
         "no_message", "They count when their message arrives; if it never does, look for who writes events without one."
     ),
+    Reason(
+        "erased_person",
+        "Nothing: it came after the person was erased. Many of them: something still writes to erased persons.",
+    ),
     Reason("in_the_future", "A clock is wrong by more than a day: correct it and the events."),
     Reason("before_sent", "Two clocks differ by more than five minutes: correct them and the events."),
 )

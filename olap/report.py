@@ -1,22 +1,23 @@
-"""The report: one HTML file with charts for executives and deliverability, made from the published marts.
+"""The report: one HTML file with charts for executives, deliverability, cost and retention, made from the published marts.
 
-It needs nothing but a browser: no script, no font, no network. Ids stand for tenants and campaigns; no address, name or
-subject is in the marts. Belongs here: what is shown. Does not belong here: how charts are drawn (charts.py).
+It needs nothing but a browser: no script, no font, no network. Ids stand for tenants, campaigns and mailboxes; no address,
+name or subject is in the marts. Belongs here: what is shown. Does not belong here: markup (pages.py), charts (charts.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from html import escape
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from penguinmails.olap.charts import Series, bar_chart, line_chart
+from penguinmails.olap.charts import Limit, Series, bar_chart, line_chart, standalone
 from penguinmails.olap.metrics import METRICS
+from penguinmails.olap.pages import Tile, figure, heat_table, page, section, table, tiles
+from penguinmails.olap.quarantine import REASONS
 from penguinmails.olap.reading import open_marts
 from penguinmails.stack.clock import utc_now
 from penguinmails.stack.errors import InputError
@@ -24,12 +25,17 @@ from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
 
 _QUERIES = Queries(Path(__file__).parent / "sql" / "report.sql")
-_STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1f2937}
-h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}svg{width:100%;font-size:11px;fill:#6b7280}
-figure{margin:1rem 0}figcaption{font-weight:600}table{border-collapse:collapse;width:100%;font-size:13px}
-th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #e5e7eb}td.number{text-align:right}
-.figures{display:flex;flex-wrap:wrap;gap:1rem}.figures div{border:1px solid #e5e7eb;border-radius:.5rem;padding:.6rem 1rem}
-.figures b{display:block;font-size:1.3rem}footer{margin-top:3rem;color:#6b7280;font-size:13px}"""
+_RATES = ",\n    ".join(f"{metric.expression} AS {metric.name}" for metric in METRICS)
+_PLACE_OF_RATE = {metric.name: place for place, metric in enumerate(METRICS)}
+_MONEY = "a month, in the platform's currency"
+_MONTHS_AFTER = 11
+_NOTE_ON_RETENTION = (
+    '<p class="muted">Of the tenants that sent for the first time in a month, the share that sent in that month and in each '
+    "month after it. The newest month is not over.</p>"
+)
+BOUNCE_LIMIT = Limit("5 %: receivers act", 5.0)
+COMPLAINT_LIMIT = Limit("0.3 %: receivers act", 0.3)
+Rows = list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,12 @@ class Report:
 
     Args:
         html: the whole document.
-        volume_chart: its first picture as SVG, for places that show one.
+        picture: its first chart as an SVG document of its own, for places that show one.
         as_of: everything committed before this time is in it.
     """
 
     html: str
-    volume_chart: str
+    picture: str
     as_of: datetime
 
 
@@ -55,40 +61,25 @@ def make_report(stores: Stores, *, clock: Callable[[], datetime] = utc_now) -> R
     """
     with open_marts(stores) as connection:
         number, as_of = connection.execute("SELECT number, as_of FROM _meta").fetchall()[0]
-        days = _rows(connection, "days")
-        volume = line_chart(
-            "Messages a day",
-            [str(row[0]) for row in days],
-            [
-                Series(name, [float(row[place]) for row in days])
-                for place, name in enumerate(("sent", "delivered", "replied", "bounced"), start=1)
-            ],
-        )
-        body = [
-            f"<h1>PenguinMails: mail and money</h1><p>Complete up to {as_of:%Y-%m-%d %H:%M} UTC, publication {number}.</p>",
-            _figures(_rows(connection, "totals")[0]),
-            "<h2>Volume</h2>" + volume,
-            "<h2>Deliverability</h2>" + _rates_chart(connection) + _health_chart(connection),
-            "<h2>Campaigns with most mail</h2>"
-            + _table(
-                ("campaign", "sent", "delivered %", "opened %", "replied %", "bounced %"),
-                _rows(connection, "campaigns"),
-            ),
-            "<h2>Tenants with least margin</h2>"
-            + _table(
-                ("tenant", "price", "cost", "margin", "delivered", "cost of one", "health"),
-                _rows(connection, "tenants"),
-            ),
-            "<h2>Events that cannot count</h2>" + _table(("reason", "events"), _rows(connection, "quarantine")),
-        ]
-    rates = "; ".join(f"{metric.name} = {metric.formula}" for metric in METRICS)
-    body.append(
-        f"<footer>Made {clock():%Y-%m-%d %H:%M} UTC. {escape(rates)}. Rates follow the day of sending.</footer>"
+        volume = _volume_chart(_rows(connection, "days"))
+        sections = {
+            "summary": ("Summary", [_summary(connection)]),
+            "volume": ("Volume", [figure(volume, "Messages a day", "each on the UTC day it first happened")]),
+            "deliverability": ("Deliverability", _deliverability(connection)),
+            "engagement": ("Engagement", _engagement(connection)),
+            "cost": ("Cost and margin", _cost(connection)),
+            "retention": ("Retention", _retention(connection)),
+            "data": ("Data", _data(connection)),
+        }
+    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, (title, _) in sections.items())
+    head = (
+        "<h1>PenguinMails: mail and money</h1>"
+        f'<p class="muted">Complete up to {as_of:%Y-%m-%d %H:%M} UTC; publication {number}, '
+        f"made {clock():%Y-%m-%d %H:%M} UTC.</p>"
+        f"<nav>{links}</nav>"
     )
-    head = f'<meta charset="utf-8"><title>PenguinMails report</title><style>{_STYLE}</style>'
-    return Report(
-        f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(body)}</body></html>", volume, as_of
-    )
+    body = [head, *(section(anchor, title, *content) for anchor, (title, content) in sections.items()), _definitions()]
+    return Report(page("PenguinMails report", body), standalone(volume), as_of)
 
 
 def write_report(stores: Stores, output: Path, *, clock: Callable[[], datetime] = utc_now) -> Report:
@@ -108,52 +99,212 @@ def write_report(stores: Stores, output: Path, *, clock: Callable[[], datetime] 
     return report
 
 
-def _figures(totals: tuple[Any, ...]) -> str:
-    tenants, sent, delivered, price, cost = (value or 0 for value in totals)
-    shown = {
-        "tenants": f"{tenants:,}",
-        "sent, 30 days": f"{sent:,}",
-        "delivered, 30 days": f"{delivered:,}",
-        "price a month": f"{price:,.2f}",
-        "infrastructure a month": f"{cost:,.2f}",
-    }
-    return (
-        '<div class="figures">'
-        + "".join(f"<div><b>{value}</b>{name}</div>" for name, value in shown.items())
-        + "</div>"
+def _summary(connection: duckdb.DuckDBPyConnection) -> str:
+    periods = {is_before: row for is_before, *row in _rows(connection, "rates_of_periods")}
+    now, before = periods.get(False), periods.get(True)
+    ((tenants, price, cost, margin, per_thousand),) = _rows(connection, "money")
+    shown = [
+        _counted("tenants that sent, 30 days", now, before, 0),
+        _counted("messages sent, 30 days", now, before, 1),
+        _rated("delivery_rate", "delivered", now, before, less_is_better=False),
+        _rated("reply_rate", "replied", now, before, less_is_better=False),
+        _rated("bounce_rate", "bounced", now, before, less_is_better=True),
+        _rated("complaint_rate", "complained", now, before, less_is_better=True),
+        Tile(f"plans {_MONEY}", f"{price:,.2f}", f"{tenants:,} tenants"),
+        Tile(
+            f"infrastructure {_MONEY}",
+            f"{cost:,.2f}",
+            "" if per_thousand is None else f"{per_thousand:,.2f} per 1,000 delivered",
+        ),
+        Tile(
+            f"margin {_MONEY}",
+            f"{margin:,.2f}",
+            f"{100 * float(margin) / float(price):,.0f} % of plans" if price else "",
+            None if not price else margin >= 0,
+        ),
+    ]
+    return tiles(shown)
+
+
+def _counted(name: str, now: Sequence[Any] | None, before: Sequence[Any] | None, place: int) -> Tile:
+    if now is None:
+        return Tile(name, "–")
+    if before is None or not before[place]:
+        return Tile(name, f"{now[place]:,}", "nothing in the 30 days before")
+    change = 100 * (now[place] / before[place] - 1)
+    return Tile(name, f"{now[place]:,}", f"{change:+,.1f} % against the 30 days before", change >= 0)
+
+
+def _rated(
+    metric: str, name: str, now: Sequence[Any] | None, before: Sequence[Any] | None, *, less_is_better: bool
+) -> Tile:
+    place = 2 + _PLACE_OF_RATE[metric]
+    if now is None or now[place] is None:
+        return Tile(f"{name}, 30 days", "–")
+    if before is None or before[place] is None:
+        return Tile(f"{name}, 30 days", f"{now[place]:.2f} %", "nothing in the 30 days before")
+    change = now[place] - before[place]
+    better = None if abs(change) < 0.005 else (change < 0) == less_is_better
+    return Tile(f"{name}, 30 days", f"{now[place]:.2f} %", f"{change:+.2f} points against the 30 days before", better)
+
+
+def _volume_chart(days: Rows) -> str:
+    names = ("sent", "delivered", "replied", "bounced")
+    return line_chart(
+        "Messages a day",
+        _days(days),
+        [Series(name, _column(days, place)) for place, name in enumerate(names, 1)],
+        unit="messages",
     )
 
 
-def _rates_chart(connection: duckdb.DuckDBPyConnection) -> str:
-    rows = _rows(connection, "rates")
-    names = ("delivery rate", "open rate", "reply rate", "bounce rate")
-    series = [Series(name, [row[place] for row in rows]) for place, name in enumerate(names, start=1)]
-    return line_chart("Rates by day of sending", [str(row[0]) for row in rows], series, unit=" %")
+def _deliverability(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    rates = _rows(connection, "rates")
+    health, warmups = _rows(connection, "mailbox_health"), _rows(connection, "warmups")
+    ranges = [f"{lowest}–{100 if lowest == 80 else lowest + 19}" for lowest, _ in health]
+    return [
+        figure(
+            _rates_chart("Delivery rate", rates, ("delivery_rate",)),
+            "Delivery rate",
+            "of the messages sent on each day, whenever they were delivered",
+        ),
+        '<div class="pair">',
+        figure(
+            _rates_chart("Bounce rate", rates, ("bounce_rate",), limits=(BOUNCE_LIMIT,)),
+            "Bounce rate",
+            "of the messages sent",
+        ),
+        figure(
+            _rates_chart("Complaint rate", rates, ("complaint_rate",), limits=(COMPLAINT_LIMIT,)),
+            "Complaint rate",
+            "of the messages delivered",
+        ),
+        figure(
+            bar_chart("Mailboxes by health score", ranges, [Series("mailboxes", _column(health, 1))], unit="mailboxes"),
+            "Mailboxes by health score",
+            "0 burned, 100 sound",
+        ),
+        figure(
+            bar_chart(
+                "Mailboxes by warm-up",
+                [state for state, _ in warmups],
+                [Series("mailboxes", _column(warmups, 1))],
+                unit="mailboxes",
+            ),
+            "Mailboxes by warm-up",
+            "warmed after 28 days of warm-up mail",
+        ),
+        "</div><h3>Mailboxes that need rest (health below 80)</h3>",
+        table(
+            ("mailbox", "tenant", "health, points", "messages on its last day", "warm-up"),
+            _rows(connection, "weakest_mailboxes"),
+            empty="None: every mailbox that has sent is at 80 or above.",
+        ),
+    ]
 
 
-def _health_chart(connection: duckdb.DuckDBPyConnection) -> str:
-    rows = _rows(connection, "health")
-    labels = [f"{lowest}-{100 if lowest == 80 else lowest + 19}" for lowest, _ in rows]
-    return bar_chart("Mailboxes by health score", labels, [count for _, count in rows])
+def _engagement(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    return [
+        figure(
+            _rates_chart("Engagement", _rows(connection, "rates"), ("open_rate", "click_rate", "reply_rate")),
+            "Opened, clicked, replied",
+            "of the messages sent on each day that were delivered; opens as far as tracking sees them",
+        ),
+        "<h3>Campaigns with most mail</h3>",
+        table(
+            ("campaign", "sent", "delivered, %", "opened, %", "clicked, %", "replied, %", "bounced, %"),
+            _rows(connection, "campaigns"),
+            empty="No campaign has sent anything yet.",
+        ),
+    ]
 
 
-def _table(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:
-    if not rows:
-        return "<p>None.</p>"
-    head = "".join(f"<th>{name}</th>" for name in names)
-    lines = "".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{lines}</table>"
+def _cost(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    states, costliest = _rows(connection, "business_health"), _rows(connection, "costliest")
+    money = [Series("plan", _column(costliest, 1)), Series("infrastructure", _column(costliest, 2))]
+    return [
+        '<div class="pair">',
+        figure(
+            bar_chart("Plan and cost", [str(row[0])[:8] for row in costliest], money, unit="a month")
+            if costliest
+            else '<p class="muted">No domain is assigned to an address: nothing is allocated.</p>',
+            "What the costliest tenants pay and cost",
+            _MONEY,
+        ),
+        figure(
+            bar_chart(
+                "Tenants by health",
+                [state for state, _ in states],
+                [Series("tenants", _column(states, 1))],
+                unit="tenants",
+            ),
+            "Tenants by plan against cost",
+            "above 2 excellent, 1.5 good, 1 monitor",
+        ),
+        "</div><h3>Tenants with least margin</h3>",
+        table(
+            ("tenant", "plan", "infrastructure", "margin", "delivered, 30 days", "cost of one delivered", "health"),
+            _rows(connection, "least_margin"),
+            empty="There is no tenant yet.",
+        ),
+    ]
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return "<td></td>"
-    if isinstance(value, float):
-        return f'<td class="number">{value:,.2f}</td>'
-    if isinstance(value, int):
-        return f'<td class="number">{value:,}</td>'
-    return f"<td>{escape(str(value))}</td>"
+def _retention(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    cohorts: dict[date, dict[int, int]] = {}
+    for first_month, months_later, tenants in _rows(connection, "retention"):
+        cohorts.setdefault(first_month, {})[months_later] = tenants
+    newest = max((_months(month) + max(later) for month, later in cohorts.items()), default=0)
+    columns = min(max((newest - _months(month) for month in cohorts), default=0), _MONTHS_AFTER)
+    rows = [
+        (
+            f"{month:%Y-%m}",
+            later[0],
+            [
+                100 * later.get(after, 0) / later[0] if _months(month) + after <= newest else None
+                for after in range(columns + 1)
+            ],
+        )
+        for month, later in cohorts.items()
+    ]
+    names = ("first sent in", "tenants", *(f"+{after}" for after in range(columns + 1)))
+    return [
+        _NOTE_ON_RETENTION,
+        heat_table(names, rows, empty="No tenant has sent anything yet."),
+    ]
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, name: str) -> list[tuple[Any, ...]]:
-    return connection.execute(_QUERIES[name]).fetchall()
+def _data(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    remedies = {reason.name: reason.remedy for reason in REASONS}
+    rows = [(reason, int(events), remedies.get(reason, "")) for reason, events in _rows(connection, "quarantine")]
+    return [
+        '<p class="muted">Events that cannot count are kept apart with their reason and counted in nothing above.</p>',
+        table(("reason", "events", "what to do"), rows, empty="Every event counts."),
+    ]
+
+
+def _definitions() -> str:
+    rates = "; ".join(f"{metric.name} = {metric.formula}" for metric in METRICS)
+    note = "Rates follow the messages sent on a day. Ids stand for tenants, campaigns and mailboxes."
+    return f"<footer>{rates} (percent). {note}</footer>"
+
+
+def _rates_chart(title: str, rates: Rows, names: Sequence[str], *, limits: Sequence[Limit] = ()) -> str:
+    series = [Series(name.replace("_", " "), _column(rates, 1 + _PLACE_OF_RATE[name])) for name in names]
+    return line_chart(title, _days(rates), series, unit="%", limits=limits)
+
+
+def _months(month: date) -> int:
+    return month.year * 12 + month.month
+
+
+def _days(rows: Rows) -> list[str]:
+    return [f"{row[0]:%d %b}" for row in rows]
+
+
+def _column(rows: Rows, place: int) -> list[float | None]:
+    return [None if row[place] is None else float(row[place]) for row in rows]
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, name: str) -> Rows:
+    return connection.execute(_QUERIES[name].replace("{rates}", _RATES)).fetchall()

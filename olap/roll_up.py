@@ -20,6 +20,7 @@ from penguinmails.olap.apply import apply_batch
 from penguinmails.olap.build import Build, Position, open_build, remove_build, set_position
 from penguinmails.olap.errors import BuildBusy
 from penguinmails.olap.extraction import Days, Extraction, open_extraction
+from penguinmails.olap.facts import FACTS
 from penguinmails.olap.landing import LandedSource, Landing, Manifest
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
 from penguinmails.olap.sources import EMAIL_EVENTS, SOURCES, ReadMode, Source
@@ -38,6 +39,7 @@ class RollUpReport:
         rows_changed: events and messages that were news to the facts.
         days_touched: days whose facts may have changed and that have not been reconciled since.
         events_quarantined: events that cannot count now, in all.
+        fact_rows: rows of every fact, by its name.
         landed_bytes: size of what this run landed.
         as_of: everything committed before this time is in the facts.
         seconds: how long it took.
@@ -48,6 +50,7 @@ class RollUpReport:
     rows_changed: int
     days_touched: int
     events_quarantined: int
+    fact_rows: dict[str, int]
     landed_bytes: int
     as_of: datetime
     seconds: float
@@ -107,6 +110,7 @@ def roll_up(
                 rows_changed=changed,
                 days_touched=_count(build, "SELECT COUNT(DISTINCT day) FROM touched_days"),
                 events_quarantined=_count(build, "SELECT COUNT(*) FROM quarantined_events"),
+                fact_rows={fact.name: _count(build, f"SELECT COUNT(*) FROM {fact.name}") for fact in FACTS},  # noqa: S608
                 landed_bytes=manifest.size_bytes,
                 as_of=manifest.mark.as_of,
                 seconds=(clock() - started_at).total_seconds(),

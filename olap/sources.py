@@ -9,9 +9,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import LiteralString
 
 import pyarrow as pa
+
+from penguinmails.stack.sql import Queries
+
+_COLUMNS = Queries(Path(__file__).parent / "sql" / "postgresql" / "columns.sql")
 
 
 class ColumnType(StrEnum):
@@ -77,6 +82,7 @@ class Source:
         key: columns, as named here, that identify a row.
         columns: what is read.
         role: PostgreSQL role it is read as.
+        only: PostgreSQL condition of the rows that are read.
     """
 
     table: str
@@ -84,6 +90,7 @@ class Source:
     key: tuple[str, ...]
     columns: tuple[SourceColumn, ...]
     role: LiteralString = "pm_reader"
+    only: LiteralString = "true"
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -93,7 +100,7 @@ class Source:
     def fingerprint(self) -> str:
         """Changes whenever a column is added, dropped, renamed, retyped or read differently."""
         described = [f"{column.name} {column.type} {column.expression or ''}" for column in self.columns]
-        return hashlib.sha256("\n".join([self.table, *self.key, *described]).encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join([self.table, self.only, *self.key, *described]).encode()).hexdigest()[:16]
 
 
 def _columns(type_: ColumnType, *names: str) -> tuple[SourceColumn, ...]:
@@ -113,9 +120,10 @@ EMAIL_MESSAGES = Source(
             "email_account_id",
             "campaign_id",
             "campaign_sequence_step_id",
-            "lead_id",
         ),
+        SourceColumn("lead_id", ColumnType.UUID, _COLUMNS["lead_of_a_message"]),
         *_columns(ColumnType.TEXT, "direction", "message_type"),
+        SourceColumn("erased_at", ColumnType.TIMESTAMP, _COLUMNS["person_of_a_message_erased_at"]),
     ),
 )
 
@@ -199,12 +207,12 @@ EMAIL_ACCOUNTS = _whole(
     SourceColumn("domain_id", ColumnType.UUID),
 )
 
-LEADS = _whole(
+LEADS = Source(
     "leads",
+    ReadMode.WHOLE,
     ("tenant_id", "lead_id"),
-    _TENANT,
-    SourceColumn("lead_id", ColumnType.UUID, "id"),
-    SourceColumn("status", ColumnType.TEXT),
+    (_TENANT, SourceColumn("lead_id", ColumnType.UUID, "id"), SourceColumn("status", ColumnType.TEXT)),
+    only=_COLUMNS["lead_is_a_person"],
 )
 
 PLANS = _whole(

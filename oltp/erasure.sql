@@ -88,6 +88,13 @@ WITH forgotten AS (
     WHERE email_events.tenant_id = %(tenant_id)s
       AND email_events.lead_id = forgotten.id
       AND email_events.payload IS NOT NULL
+), messages_to_read_again AS (
+    -- Whoever follows the changes of messages learns of it in the same moment as of the lead.
+    UPDATE email_messages
+    SET updated = %(now)s
+    FROM forgotten
+    WHERE email_messages.tenant_id = %(tenant_id)s
+      AND email_messages.lead_id = forgotten.id
 )
 INSERT INTO admin_audit_events (
     tenant_id, action, category, resource_type, resource_id, data_classification, retention_category, occurred_at

@@ -1,131 +1,27 @@
 -- PostgreSQL's own answers, written for it and from the tables of the operational database only: what the marts must say.
+-- {counts}, {counts_of_cohort} and {rates} are written out in olap_support.py.
 
--- name: email_daily
-WITH sent AS (
-    SELECT tenant_id, message_id, min(occurred_at) AS sent_at
-    FROM email_events
-    WHERE event_type = 'sent' AND occurred_at <= ingested_at + interval '1 day'
-    GROUP BY 1, 2
-),
-firsts AS (
-    SELECT m.tenant_id, m.id, e.event_type, min(e.occurred_at) AS first_at
-    FROM email_messages m
-    JOIN email_events e ON e.tenant_id = m.tenant_id AND e.message_id = m.id
-    LEFT JOIN sent s ON s.tenant_id = m.tenant_id AND s.message_id = m.id
-    WHERE
-        e.occurred_at <= e.ingested_at + interval '1 day'
-        AND (s.sent_at IS NULL OR e.occurred_at >= s.sent_at - interval '5 minutes')
-        AND e.event_type IN ('sent', 'delivered', 'opened', 'clicked', 'replied', 'bounced', 'unsubscribed', 'complained')
-    GROUP BY 1, 2, 3
-)
+-- name: messages
+-- Messages as they may be told of: of an erased person only when it was erased.
+CREATE TEMP VIEW messages AS
 SELECT
-    m.tenant_id,
-    f.first_at::date,
-    m.company_id,
-    m.campaign_id,
-    m.campaign_sequence_step_id,
-    m.email_account_id,
-    m.direction,
-    m.message_type,
-    count(*) FILTER (WHERE f.event_type = 'sent'),
-    count(*) FILTER (WHERE f.event_type = 'delivered'),
-    count(*) FILTER (WHERE f.event_type = 'opened'),
-    count(*) FILTER (WHERE f.event_type = 'clicked'),
-    count(*) FILTER (WHERE f.event_type = 'replied'),
-    count(*) FILTER (WHERE f.event_type = 'bounced'),
-    count(*) FILTER (WHERE f.event_type = 'unsubscribed'),
-    count(*) FILTER (WHERE f.event_type = 'complained')
-FROM firsts f
-JOIN email_messages m USING (tenant_id, id)
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
-
--- name: email_cohort_daily
-WITH good AS (
-    SELECT e.*
-    FROM email_events e
-    LEFT JOIN LATERAL (
-        SELECT min(s.occurred_at) AS sent_at
-        FROM email_events s
-        WHERE
-            s.tenant_id = e.tenant_id AND s.message_id = e.message_id AND s.event_type = 'sent'
-            AND s.occurred_at <= s.ingested_at + interval '1 day'
-    ) s ON true
-    WHERE e.occurred_at <= e.ingested_at + interval '1 day' AND (s.sent_at IS NULL OR e.occurred_at >= s.sent_at - interval '5 minutes')
-),
-messages AS (
-    SELECT
-        m.*,
-        (SELECT min(g.occurred_at) FROM good g WHERE g.tenant_id = m.tenant_id AND g.message_id = m.id AND g.event_type = 'sent') AS sent_at,
-        ARRAY(SELECT g.event_type FROM good g WHERE g.tenant_id = m.tenant_id AND g.message_id = m.id) AS types
-    FROM email_messages m
-)
-SELECT
-    tenant_id,
-    sent_at::date,
-    company_id,
-    campaign_id,
-    campaign_sequence_step_id,
-    email_account_id,
-    direction,
-    message_type,
-    count(*) FILTER (WHERE 'sent' = ANY (types)),
-    count(*) FILTER (WHERE 'delivered' = ANY (types)),
-    count(*) FILTER (WHERE 'opened' = ANY (types)),
-    count(*) FILTER (WHERE 'clicked' = ANY (types)),
-    count(*) FILTER (WHERE 'replied' = ANY (types)),
-    count(*) FILTER (WHERE 'bounced' = ANY (types)),
-    count(*) FILTER (WHERE 'unsubscribed' = ANY (types)),
-    count(*) FILTER (WHERE 'complained' = ANY (types))
-FROM messages
-WHERE sent_at IS NOT NULL
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
-
--- name: lead_daily
-WITH sent AS (
-    SELECT tenant_id, message_id, min(occurred_at) AS sent_at
-    FROM email_events
-    WHERE event_type = 'sent' AND occurred_at <= ingested_at + interval '1 day'
-    GROUP BY 1, 2
-),
-firsts AS (
-    SELECT DISTINCT ON (m.tenant_id, m.id, e.event_type) m.*, e.event_type, e.occurred_at AS first_at
-    FROM email_messages m
-    JOIN email_events e ON e.tenant_id = m.tenant_id AND e.message_id = m.id
-    LEFT JOIN sent s ON s.tenant_id = m.tenant_id AND s.message_id = m.id
-    WHERE
-        e.occurred_at <= e.ingested_at + interval '1 day'
-        AND (s.sent_at IS NULL OR e.occurred_at >= s.sent_at - interval '5 minutes')
-        AND m.lead_id IS NOT NULL AND m.direction = 'outbound' AND m.message_type <> 'warmup'
-    ORDER BY m.tenant_id, m.id, e.event_type, e.occurred_at
-)
-SELECT
-    tenant_id,
-    lead_id,
-    campaign_id,
-    campaign_sequence_step_id,
-    first_at::date,
-    count(*) FILTER (WHERE event_type = 'sent'),
-    count(*) FILTER (WHERE event_type = 'delivered'),
-    count(*) FILTER (WHERE event_type = 'opened'),
-    count(*) FILTER (WHERE event_type = 'clicked'),
-    count(*) FILTER (WHERE event_type = 'replied'),
-    count(*) FILTER (WHERE event_type = 'bounced'),
-    count(*) FILTER (WHERE event_type = 'unsubscribed'),
-    count(*) FILTER (WHERE event_type = 'complained')
-FROM firsts
-GROUP BY 1, 2, 3, 4, 5;
+    m.tenant_id, m.id, m.company_id, m.campaign_id, m.campaign_sequence_step_id, m.email_account_id, m.direction, m.message_type,
+    CASE WHEN l.email IS DISTINCT FROM 'erased-' || l.id || '@erased.invalid' THEN m.lead_id END AS lead_id,
+    CASE WHEN l.email = 'erased-' || l.id || '@erased.invalid' THEN l.updated END AS erased_at
+FROM email_messages m
+LEFT JOIN leads l ON l.tenant_id = m.tenant_id AND l.id = m.lead_id;
 
 -- name: firsts
 -- The first time of everything that happened to a message, where it can count: what the questions below are asked of.
 CREATE TEMP VIEW firsts AS
 SELECT DISTINCT ON (m.tenant_id, m.id, e.event_type)
-    m.tenant_id, m.id, m.company_id, m.campaign_id, m.campaign_sequence_step_id, m.email_account_id, m.lead_id, m.direction,
-    m.message_type, e.event_type, e.occurred_at AS first_at, e.occurred_at::date AS day
-FROM email_messages m
+    m.*, e.event_type, e.occurred_at AS first_at, e.occurred_at::date AS day
+FROM messages m
 JOIN email_events e ON e.tenant_id = m.tenant_id AND e.message_id = m.id
 WHERE
     e.occurred_at <= e.ingested_at + interval '1 day'
     AND e.event_type IN ('sent', 'delivered', 'opened', 'clicked', 'replied', 'bounced', 'unsubscribed', 'complained')
+    AND (m.erased_at IS NULL OR e.ingested_at <= m.erased_at)
     AND NOT EXISTS (
         SELECT FROM email_events s
         WHERE s.tenant_id = e.tenant_id AND s.message_id = e.message_id AND s.event_type = 'sent'
@@ -162,20 +58,78 @@ SELECT DISTINCT ON (tenant_id)
 FROM periods
 ORDER BY tenant_id, e DESC, b DESC;
 
+-- name: email_daily
+SELECT
+    f.tenant_id,
+    f.day,
+    f.company_id,
+    f.campaign_id,
+    f.campaign_sequence_step_id,
+    f.email_account_id,
+    f.direction,
+    f.message_type,
+    {counts}
+FROM firsts f
+GROUP BY f.tenant_id, f.day, f.company_id, f.campaign_id, f.campaign_sequence_step_id, f.email_account_id, f.direction, f.message_type;
+
+-- name: email_cohort_daily
+SELECT
+    f.tenant_id,
+    f.day,
+    f.company_id,
+    f.campaign_id,
+    f.campaign_sequence_step_id,
+    f.email_account_id,
+    f.direction,
+    f.message_type,
+    {counts_of_cohort}
+FROM sent f
+GROUP BY f.tenant_id, f.day, f.company_id, f.campaign_id, f.campaign_sequence_step_id, f.email_account_id, f.direction, f.message_type;
+
+-- name: lead_daily
+SELECT
+    f.tenant_id,
+    f.lead_id,
+    f.campaign_id,
+    f.campaign_sequence_step_id,
+    f.day,
+    {counts}
+FROM firsts f
+WHERE f.lead_id IS NOT NULL AND f.direction = 'outbound' AND f.message_type <> 'warmup'
+GROUP BY f.tenant_id, f.lead_id, f.campaign_id, f.campaign_sequence_step_id, f.day;
+
+-- name: quarantine_summary
+-- Every event that counts nowhere, and why; what counts and what is here is everything.
+WITH reasons AS (
+    SELECT
+        e.tenant_id,
+        (least(greatest(e.occurred_at, '0001-01-01 00:00:00+00'), '9999-12-31 00:00:00+00'))::date AS day,
+        CASE
+            WHEN e.event_type <> ALL ('{sent,delivered,opened,clicked,replied,bounced,unsubscribed,complained}'::text[])
+                THEN 'unknown_event_type'
+            WHEN m.id IS NULL THEN 'no_message'
+            WHEN e.ingested_at > m.erased_at THEN 'erased_person'
+            WHEN e.occurred_at - interval '1 day' > e.ingested_at THEN 'in_the_future'
+            WHEN e.occurred_at + interval '5 minutes' < (
+                SELECT min(s.occurred_at)
+                FROM email_events s
+                WHERE s.tenant_id = e.tenant_id AND s.message_id = e.message_id AND s.event_type = 'sent'
+                AND s.occurred_at <= s.ingested_at + interval '1 day'
+            ) THEN 'before_sent'
+        END AS reason
+    FROM email_events e
+    JOIN tenants t ON t.id = e.tenant_id
+    LEFT JOIN messages m ON m.tenant_id = e.tenant_id AND m.id = e.message_id
+)
+SELECT tenant_id, day, reason, count(*) FROM reasons WHERE reason IS NOT NULL GROUP BY 1, 2, 3;
+
 -- name: campaign_analytics
 SELECT
     c.tenant_id,
     c.id,
     c.company_id,
     c.status,
-    count(*) FILTER (WHERE f.event_type = 'sent'),
-    count(*) FILTER (WHERE f.event_type = 'delivered'),
-    count(*) FILTER (WHERE f.event_type = 'opened'),
-    count(*) FILTER (WHERE f.event_type = 'clicked'),
-    count(*) FILTER (WHERE f.event_type = 'replied'),
-    count(*) FILTER (WHERE f.event_type = 'bounced'),
-    count(*) FILTER (WHERE f.event_type = 'unsubscribed'),
-    count(*) FILTER (WHERE f.event_type = 'complained'),
+    {counts},
     count(DISTINCT f.lead_id) FILTER (
         WHERE f.event_type IN ('replied', 'bounced', 'unsubscribed', 'complained')
         OR (
@@ -200,14 +154,7 @@ SELECT
     s.id,
     s.campaign_id,
     c.company_id,
-    count(*) FILTER (WHERE f.event_type = 'sent'),
-    count(*) FILTER (WHERE f.event_type = 'delivered'),
-    count(*) FILTER (WHERE f.event_type = 'opened'),
-    count(*) FILTER (WHERE f.event_type = 'clicked'),
-    count(*) FILTER (WHERE f.event_type = 'replied'),
-    count(*) FILTER (WHERE f.event_type = 'bounced'),
-    count(*) FILTER (WHERE f.event_type = 'unsubscribed'),
-    count(*) FILTER (WHERE f.event_type = 'complained'),
+    {counts},
     (SELECT n.billing_id FROM newest n WHERE n.tenant_id = s.tenant_id)
 FROM campaign_sequence_steps s
 JOIN campaigns c ON c.tenant_id = s.tenant_id AND c.id = s.campaign_id
@@ -220,14 +167,7 @@ SELECT
     f.lead_id,
     f.campaign_id,
     l.status,
-    count(*) FILTER (WHERE f.event_type = 'sent'),
-    count(*) FILTER (WHERE f.event_type = 'delivered'),
-    count(*) FILTER (WHERE f.event_type = 'opened'),
-    count(*) FILTER (WHERE f.event_type = 'clicked'),
-    count(*) FILTER (WHERE f.event_type = 'replied'),
-    count(*) FILTER (WHERE f.event_type = 'bounced'),
-    count(*) FILTER (WHERE f.event_type = 'unsubscribed'),
-    count(*) FILTER (WHERE f.event_type = 'complained'),
+    {counts},
     (SELECT n.billing_id FROM newest n WHERE n.tenant_id = f.tenant_id)
 FROM firsts f
 JOIN leads l ON l.tenant_id = f.tenant_id AND l.id = f.lead_id
@@ -238,14 +178,7 @@ GROUP BY f.tenant_id, f.lead_id, f.campaign_id, l.status;
 SELECT
     f.tenant_id,
     f.day,
-    count(*) FILTER (WHERE f.event_type = 'sent'),
-    count(*) FILTER (WHERE f.event_type = 'delivered'),
-    count(*) FILTER (WHERE f.event_type = 'opened'),
-    count(*) FILTER (WHERE f.event_type = 'clicked'),
-    count(*) FILTER (WHERE f.event_type = 'replied'),
-    count(*) FILTER (WHERE f.event_type = 'bounced'),
-    count(*) FILTER (WHERE f.event_type = 'unsubscribed'),
-    count(*) FILTER (WHERE f.event_type = 'complained')
+    {counts}
 FROM firsts f
 WHERE f.direction = 'outbound' AND f.message_type <> 'warmup'
 GROUP BY f.tenant_id, f.day;
@@ -255,14 +188,7 @@ SELECT
     f.tenant_id,
     f.campaign_id,
     f.day,
-    count(*) FILTER (WHERE f.event_type = 'sent'),
-    count(*) FILTER (WHERE f.event_type = 'delivered'),
-    count(*) FILTER (WHERE f.event_type = 'opened'),
-    count(*) FILTER (WHERE f.event_type = 'clicked'),
-    count(*) FILTER (WHERE f.event_type = 'replied'),
-    count(*) FILTER (WHERE f.event_type = 'bounced'),
-    count(*) FILTER (WHERE f.event_type = 'unsubscribed'),
-    count(*) FILTER (WHERE f.event_type = 'complained')
+    {counts}
 FROM firsts f
 WHERE f.campaign_id IS NOT NULL AND f.direction = 'outbound' AND f.message_type <> 'warmup'
 GROUP BY f.tenant_id, f.campaign_id, f.day;
@@ -272,14 +198,7 @@ SELECT
     f.tenant_id,
     f.email_account_id,
     f.day,
-    count(*) FILTER (WHERE f.event_type = 'sent'),
-    count(*) FILTER (WHERE f.event_type = 'delivered'),
-    count(*) FILTER (WHERE f.event_type = 'opened'),
-    count(*) FILTER (WHERE f.event_type = 'clicked'),
-    count(*) FILTER (WHERE f.event_type = 'replied'),
-    count(*) FILTER (WHERE f.event_type = 'bounced'),
-    count(*) FILTER (WHERE f.event_type = 'unsubscribed'),
-    count(*) FILTER (WHERE f.event_type = 'complained')
+    {counts}
 FROM firsts f
 WHERE f.direction = 'outbound' AND f.message_type <> 'warmup'
 GROUP BY f.tenant_id, f.email_account_id, f.day;
@@ -290,14 +209,7 @@ SELECT
     f.campaign_sequence_step_id,
     f.campaign_id,
     f.day,
-    count(*) FILTER (WHERE f.event_type = 'sent'),
-    count(*) FILTER (WHERE f.event_type = 'delivered'),
-    count(*) FILTER (WHERE f.event_type = 'opened'),
-    count(*) FILTER (WHERE f.event_type = 'clicked'),
-    count(*) FILTER (WHERE f.event_type = 'replied'),
-    count(*) FILTER (WHERE f.event_type = 'bounced'),
-    count(*) FILTER (WHERE f.event_type = 'unsubscribed'),
-    count(*) FILTER (WHERE f.event_type = 'complained')
+    {counts}
 FROM firsts f
 WHERE f.campaign_sequence_step_id IS NOT NULL AND f.direction = 'outbound' AND f.message_type <> 'warmup'
 GROUP BY f.tenant_id, f.campaign_sequence_step_id, f.campaign_id, f.day;
@@ -307,37 +219,67 @@ SELECT
     f.tenant_id,
     f.email_account_id,
     f.day,
-    count(*) FILTER (WHERE f.event_type = 'sent'),
-    count(*) FILTER (WHERE f.event_type = 'delivered'),
-    count(*) FILTER (WHERE f.event_type = 'opened'),
-    count(*) FILTER (WHERE f.event_type = 'clicked'),
-    count(*) FILTER (WHERE f.event_type = 'replied'),
-    count(*) FILTER (WHERE f.event_type = 'bounced'),
-    count(*) FILTER (WHERE f.event_type = 'unsubscribed'),
-    count(*) FILTER (WHERE f.event_type = 'complained')
+    {counts}
 FROM firsts f
 WHERE f.direction = 'outbound' AND f.message_type = 'warmup'
 GROUP BY f.tenant_id, f.email_account_id, f.day;
+
+-- name: tenant_weekly
+SELECT
+    f.tenant_id,
+    date_trunc('week', f.day)::date,
+    {counts}
+FROM firsts f
+WHERE f.direction = 'outbound' AND f.message_type <> 'warmup'
+GROUP BY f.tenant_id, date_trunc('week', f.day)::date;
+
+-- name: campaign_weekly
+SELECT
+    f.tenant_id,
+    f.campaign_id,
+    date_trunc('week', f.day)::date,
+    {counts}
+FROM firsts f
+WHERE f.campaign_id IS NOT NULL AND f.direction = 'outbound' AND f.message_type <> 'warmup'
+GROUP BY f.tenant_id, f.campaign_id, date_trunc('week', f.day)::date;
+
+-- name: mailbox_weekly
+SELECT
+    f.tenant_id,
+    f.email_account_id,
+    date_trunc('week', f.day)::date,
+    {counts}
+FROM firsts f
+WHERE f.direction = 'outbound' AND f.message_type <> 'warmup'
+GROUP BY f.tenant_id, f.email_account_id, date_trunc('week', f.day)::date;
+
+-- name: sequence_step_weekly
+SELECT
+    f.tenant_id,
+    f.campaign_sequence_step_id,
+    f.campaign_id,
+    date_trunc('week', f.day)::date,
+    {counts}
+FROM firsts f
+WHERE f.campaign_sequence_step_id IS NOT NULL AND f.direction = 'outbound' AND f.message_type <> 'warmup'
+GROUP BY f.tenant_id, f.campaign_sequence_step_id, f.campaign_id, date_trunc('week', f.day)::date;
+
+-- name: warmup_weekly
+SELECT
+    f.tenant_id,
+    f.email_account_id,
+    date_trunc('week', f.day)::date,
+    {counts}
+FROM firsts f
+WHERE f.direction = 'outbound' AND f.message_type = 'warmup'
+GROUP BY f.tenant_id, f.email_account_id, date_trunc('week', f.day)::date;
 
 -- name: tenant_rates
 SELECT
     f.tenant_id,
     f.day,
-    count(*) FILTER (WHERE 'sent' = ANY (f.became)),
-    count(*) FILTER (WHERE 'delivered' = ANY (f.became)),
-    count(*) FILTER (WHERE 'opened' = ANY (f.became)),
-    count(*) FILTER (WHERE 'clicked' = ANY (f.became)),
-    count(*) FILTER (WHERE 'replied' = ANY (f.became)),
-    count(*) FILTER (WHERE 'bounced' = ANY (f.became)),
-    count(*) FILTER (WHERE 'unsubscribed' = ANY (f.became)),
-    count(*) FILTER (WHERE 'complained' = ANY (f.became)),
-    round((100.0 * count(*) FILTER (WHERE 'delivered' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'sent' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'bounced' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'sent' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'opened' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'clicked' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'replied' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'unsubscribed' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'complained' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision
+    {counts_of_cohort},
+    {rates}
 FROM sent f
 WHERE f.direction = 'outbound' AND f.message_type <> 'warmup' AND f.day IS NOT NULL
 GROUP BY f.tenant_id, f.day;
@@ -346,21 +288,8 @@ GROUP BY f.tenant_id, f.day;
 SELECT
     f.tenant_id,
     f.campaign_id,
-    count(*) FILTER (WHERE 'sent' = ANY (f.became)),
-    count(*) FILTER (WHERE 'delivered' = ANY (f.became)),
-    count(*) FILTER (WHERE 'opened' = ANY (f.became)),
-    count(*) FILTER (WHERE 'clicked' = ANY (f.became)),
-    count(*) FILTER (WHERE 'replied' = ANY (f.became)),
-    count(*) FILTER (WHERE 'bounced' = ANY (f.became)),
-    count(*) FILTER (WHERE 'unsubscribed' = ANY (f.became)),
-    count(*) FILTER (WHERE 'complained' = ANY (f.became)),
-    round((100.0 * count(*) FILTER (WHERE 'delivered' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'sent' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'bounced' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'sent' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'opened' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'clicked' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'replied' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'unsubscribed' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'complained' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision
+    {counts_of_cohort},
+    {rates}
 FROM sent f
 WHERE f.direction = 'outbound' AND f.message_type <> 'warmup' AND f.campaign_id IS NOT NULL
 GROUP BY f.tenant_id, f.campaign_id;
@@ -369,21 +298,8 @@ GROUP BY f.tenant_id, f.campaign_id;
 SELECT
     f.tenant_id,
     f.campaign_sequence_step_id,
-    count(*) FILTER (WHERE 'sent' = ANY (f.became)),
-    count(*) FILTER (WHERE 'delivered' = ANY (f.became)),
-    count(*) FILTER (WHERE 'opened' = ANY (f.became)),
-    count(*) FILTER (WHERE 'clicked' = ANY (f.became)),
-    count(*) FILTER (WHERE 'replied' = ANY (f.became)),
-    count(*) FILTER (WHERE 'bounced' = ANY (f.became)),
-    count(*) FILTER (WHERE 'unsubscribed' = ANY (f.became)),
-    count(*) FILTER (WHERE 'complained' = ANY (f.became)),
-    round((100.0 * count(*) FILTER (WHERE 'delivered' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'sent' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'bounced' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'sent' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'opened' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'clicked' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'replied' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'unsubscribed' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'complained' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision
+    {counts_of_cohort},
+    {rates}
 FROM sent f
 WHERE f.direction = 'outbound' AND f.message_type <> 'warmup' AND f.campaign_sequence_step_id IS NOT NULL
 GROUP BY f.tenant_id, f.campaign_sequence_step_id;
@@ -392,21 +308,8 @@ GROUP BY f.tenant_id, f.campaign_sequence_step_id;
 SELECT
     f.tenant_id,
     f.email_account_id,
-    count(*) FILTER (WHERE 'sent' = ANY (f.became)),
-    count(*) FILTER (WHERE 'delivered' = ANY (f.became)),
-    count(*) FILTER (WHERE 'opened' = ANY (f.became)),
-    count(*) FILTER (WHERE 'clicked' = ANY (f.became)),
-    count(*) FILTER (WHERE 'replied' = ANY (f.became)),
-    count(*) FILTER (WHERE 'bounced' = ANY (f.became)),
-    count(*) FILTER (WHERE 'unsubscribed' = ANY (f.became)),
-    count(*) FILTER (WHERE 'complained' = ANY (f.became)),
-    round((100.0 * count(*) FILTER (WHERE 'delivered' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'sent' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'bounced' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'sent' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'opened' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'clicked' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'replied' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'unsubscribed' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision,
-    round((100.0 * count(*) FILTER (WHERE 'complained' = ANY (f.became))::double precision / nullif(count(*) FILTER (WHERE 'delivered' = ANY (f.became)), 0))::numeric, 4)::double precision
+    {counts_of_cohort},
+    {rates}
 FROM sent f
 WHERE f.direction = 'outbound' AND f.message_type <> 'warmup' AND f.email_account_id IS NOT NULL
 GROUP BY f.tenant_id, f.email_account_id;
@@ -453,14 +356,7 @@ SELECT
     a.tenant_id,
     a.id,
     d.company_id,
-    count(*) FILTER (WHERE f.event_type = 'sent'),
-    count(*) FILTER (WHERE f.event_type = 'delivered'),
-    count(*) FILTER (WHERE f.event_type = 'opened'),
-    count(*) FILTER (WHERE f.event_type = 'clicked'),
-    count(*) FILTER (WHERE f.event_type = 'replied'),
-    count(*) FILTER (WHERE f.event_type = 'bounced'),
-    count(*) FILTER (WHERE f.event_type = 'unsubscribed'),
-    count(*) FILTER (WHERE f.event_type = 'complained'),
+    {counts},
     CASE WHEN coalesce(h.progress, 0) = 0 THEN 'unwarmed' WHEN h.progress = 100 THEN 'warmed' ELSE 'warming' END,
     h.score,
     coalesce(h.volume, 0),
@@ -484,14 +380,7 @@ SELECT
     a.tenant_id,
     a.id,
     d.company_id,
-    count(*) FILTER (WHERE f.event_type = 'sent'),
-    count(*) FILTER (WHERE f.event_type = 'delivered'),
-    count(*) FILTER (WHERE f.event_type = 'opened'),
-    count(*) FILTER (WHERE f.event_type = 'clicked'),
-    count(*) FILTER (WHERE f.event_type = 'replied'),
-    count(*) FILTER (WHERE f.event_type = 'bounced'),
-    count(*) FILTER (WHERE f.event_type = 'unsubscribed'),
-    count(*) FILTER (WHERE f.event_type = 'complained'),
+    {counts},
     h.score,
     coalesce(h.progress, 0),
     (SELECT n.billing_id FROM newest n WHERE n.tenant_id = a.tenant_id)

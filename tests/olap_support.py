@@ -26,7 +26,37 @@ from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores, resolve
 
 START = datetime(2026, 10, 1, 12, tzinfo=UTC)
-ORACLE = Queries(Path(__file__).parent / "olap_oracle.sql")
+_QUESTIONS = Queries(Path(__file__).parent / "olap_oracle.sql")
+_VIEWS = ("messages", "firsts", "sent", "periods", "newest", "health", "costs")
+_EVENT_TYPES = ("sent", "delivered", "opened", "clicked", "replied", "bounced", "unsubscribed", "complained")
+_RATES = {
+    "delivered": "sent",
+    "bounced": "sent",
+    "opened": "delivered",
+    "clicked": "delivered",
+    "replied": "delivered",
+    "unsubscribed": "delivered",
+    "complained": "delivered",
+}
+_OF_COHORT = "count(*) FILTER (WHERE '{}' = ANY (f.became))"
+_WRITTEN_OUT = {
+    "{counts}": ", ".join(f"count(*) FILTER (WHERE f.event_type = '{name}')" for name in _EVENT_TYPES),
+    "{counts_of_cohort}": ", ".join(map(_OF_COHORT.format, _EVENT_TYPES)),
+    "{rates}": ", ".join(
+        f"round((100.0 * {_OF_COHORT.format(one)}::double precision / nullif({_OF_COHORT.format(other)}, 0))::numeric, 4)"
+        "::double precision"
+        for one, other in _RATES.items()
+    ),
+}
+ERASE = """
+    WITH erased AS (
+        UPDATE leads SET email = 'erased-' || id || '@erased.invalid', name = NULL, updated = %(now)s
+        WHERE id = %(lead_id)s
+        RETURNING id
+    )
+    UPDATE email_messages SET updated = %(now)s FROM erased WHERE lead_id = erased.id
+"""
+"""What oltp/erasure.sql does to the rows that marts are made from."""
 
 
 def named(name: str) -> uuid.UUID:
@@ -199,20 +229,33 @@ def empty_landing(stores: Stores) -> None:
 def postgresql_answers(world: World, *questions: str) -> list[set[tuple[Any, ...]]]:
     """Returns PostgreSQL's own answers to questions of olap_oracle.sql."""
     with psycopg.connect(world.url.get_secret_value(), options="-c timezone=UTC") as connection:
-        for view in ("firsts", "sent", "periods", "newest", "health", "costs"):
-            connection.execute(ORACLE[view])
-        return [{tuple(row) for row in connection.execute(ORACLE[question])} for question in questions]
+        for view in _VIEWS:
+            connection.execute(_question(view))
+        return [{tuple(row) for row in connection.execute(_question(question))} for question in questions]
+
+
+def _question(name: str) -> bytes:
+    text: str = _QUESTIONS[name]
+    for place, written_out in _WRITTEN_OUT.items():
+        text = text.replace(place, written_out)
+    return text.encode()
 
 
 def assert_marts_are_exact(stores: Stores, world: World) -> None:
-    """Every mart as published equals PostgreSQL's own answer, and no row stands there twice."""
-    answers = postgresql_answers(world, *(mart.name for mart in MARTS))
+    """Every column of every mart and the quarantine, as published, equal PostgreSQL's own answer, and no row stands twice."""
+    known = {mart.name: mart.column_names for mart in MARTS} | {
+        "quarantine_summary": ("tenant_id", "day", "reason", "events")
+    }
+    answers = postgresql_answers(world, *known)
     with open_marts(stores) as connection:
-        for mart, answer in zip(MARTS, answers, strict=True):
-            names = ", ".join(name for name in mart.column_names if name != "updated")
-            found = connection.execute(f"SELECT {names} FROM {mart.name}").fetchall()
-            assert set(found) == answer, mart.name
-            assert len(set(found)) == len(found), mart.name
+        as_of = connection.execute("SELECT as_of FROM _meta").fetchall()
+        for (mart, columns), answer in zip(known.items(), answers, strict=True):
+            names = ", ".join(name for name in columns if name != "updated")
+            found = connection.execute(f"SELECT {names} FROM {mart}").fetchall()
+            assert set(found) == answer, mart
+            assert len(set(found)) == len(found), mart
+            if "updated" in columns and found:
+                assert connection.execute(f"SELECT DISTINCT updated FROM {mart}").fetchall() == as_of, mart
 
 
 def assert_equal_to_recomputation(stores: Stores) -> None:

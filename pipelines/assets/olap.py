@@ -2,7 +2,8 @@
 
 import base64
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -22,6 +23,10 @@ BACKFILL_TAG = "dagster/backfill"
 """Dagster gives it to every run of a backfill."""
 LANDING = dg.AssetKey(["olap", "landing"])
 LIVE_PATH = dg.AssetKey(["olap", "live_path"])
+REPORT = dg.AssetKey(["olap", "report"])
+FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=27), warn_window=timedelta(hours=25))
+"""The daily run, and an hour or three."""
+_EXTRACTED = sorted({name for mart in MARTS for name in mart.depends_on if name in TABLES})
 
 
 def _key(name: str) -> dg.AssetKey:
@@ -44,8 +49,29 @@ def _spec(mart: Mart) -> dg.AssetSpec:
         if mart.kind is Kind.FACT
         else [_key(name) for name in mart.depends_on],
         partitions_def=DAILY if mart.kind is Kind.FACT else None,
-        metadata={"dagster/table_name": mart.name, "dagster/column_schema": dg.TableSchema(columns=columns)},
+        freshness_policy=FRESHNESS,
+        metadata={
+            "dagster/table_name": mart.name,
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+            "grain": mart.grain,
+            "select": dg.MetadataValue.md(f"```sql\n{mart.sql}\n```"),
+        },
     )
+
+
+def _lineage(name: str) -> dict[str, Any]:
+    """Returns which columns every column of a mart is made from; an event of a run, as Dagster wants it."""
+    from penguinmails.olap.lineage import column_lineage
+
+    deps = {
+        column: [dg.TableColumnDep(_key(source.table), source.column) for source in sources]
+        for column, sources in column_lineage()[name].items()
+    }
+    return {"dagster/column_lineage": dg.TableColumnLineage(deps)}
+
+
+def _lag(as_of: datetime) -> dict[str, Any]:
+    return {"lag_seconds": round((utc_now() - as_of).total_seconds(), 3)}
 
 
 FACTS = [_spec(mart) for mart in MARTS if mart.kind is Kind.FACT]
@@ -57,8 +83,9 @@ _LANDING_SPEC = dg.AssetSpec(
     owners=metadata.OWNERS,
     description="What was new in the operational database, as immutable Parquet batches in the object store: the "
     "replay log from which every fact can be made again, on DuckDB or on a distributed engine.",
-    deps=[["oltp", "email_events"], ["oltp", "email_messages"]],
+    deps=[["oltp", name] for name in _EXTRACTED],
     partitions_def=DAILY,
+    freshness_policy=FRESHNESS,
 )
 
 
@@ -100,8 +127,12 @@ def facts(
     with progress_of("rows extracted", context.log) as progress:
         report = roll_up(platform.stores, clock=utc_now, progress=progress, days=days)
     collect("roll_up", report)
-    for spec in (_LANDING_SPEC, *FACTS):
-        yield dg.MaterializeResult(asset_key=spec.key, metadata=metadata.of_report(report))
+    figures = metadata.of_report(report) | _lag(report.as_of)
+    yield dg.MaterializeResult(asset_key=LANDING, metadata={"dagster/row_count": report.rows_extracted} | figures)
+    for spec in FACTS:
+        name = spec.key.path[-1]
+        rows = {"dagster/row_count": report.fact_rows[name]}
+        yield dg.MaterializeResult(asset_key=spec.key, metadata=rows | figures | _lineage(name))
 
 
 @dg.multi_asset(name="olap_marts", specs=PUBLISHED, pool=MARTS_POOL)
@@ -112,36 +143,39 @@ def marts(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult
 
     report = publish(platform.stores, clock=utc_now)
     collect("publish", report)
+    figures = metadata.of_report(report) | _lag(report.as_of)
     with open_marts(platform.stores) as readable:
-        for spec in PUBLISHED:
-            name = spec.key.path[-1]
-            found = readable.sql(f"SELECT COUNT(*) FROM {name}").fetchall()  # noqa: S608 - a declared name
-            yield dg.MaterializeResult(
-                asset_key=spec.key, metadata={"dagster/row_count": int(found[0][0])} | metadata.of_report(report)
-            )
+        rows = dict(readable.execute("SELECT mart, rows FROM _marts").fetchall())
+    for spec in PUBLISHED:
+        name = spec.key.path[-1]
+        counted = {"dagster/row_count": rows[name]}
+        yield dg.MaterializeResult(asset_key=spec.key, metadata=counted | figures | _lineage(name))
 
 
 @dg.asset(
-    key=["olap", "report"],
+    key=REPORT,
     deps=[spec.key for spec in PUBLISHED],
     group_name=GROUP,
     kinds={"html", "duckdb"},
     owners=metadata.OWNERS,
-    description="The report for executives and deliverability: one self-contained HTML file with charts.",
+    freshness_policy=FRESHNESS,
+    description="The report on volume, deliverability, engagement, cost and retention: one HTML file with charts that needs "
+    "nothing but a browser.",
 )
 def report(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
     from penguinmails.olap.report import write_report
 
     folder = platform.stores.home / "reports"
     folder.mkdir(exist_ok=True)
-    path = folder / "deliverability.html"
+    path = folder / "report.html"
     made = write_report(platform.stores, path, clock=utc_now)
-    picture = base64.b64encode(made.volume_chart.encode()).decode()
+    picture = base64.b64encode(made.picture.encode()).decode()
     return dg.MaterializeResult(
         metadata={
             "path": dg.MetadataValue.path(path),
             "as_of": made.as_of.isoformat(),
             "size_bytes": path.stat().st_size,
+            **_lag(made.as_of),
             "messages_a_day": dg.MetadataValue.md(f"![Messages a day](data:image/svg+xml;base64,{picture})"),
         }
     )

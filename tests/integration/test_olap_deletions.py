@@ -146,12 +146,12 @@ def test_compaction_removes_the_erased_from_the_landing_zone(filled: Stores, wor
     assert roll_up(filled).batches == 0
 
 
-def test_a_compaction_killed_before_its_position_is_taken_up(
+def test_a_compaction_killed_before_the_build_is_made_anew_is_taken_up(
     filled: Stores, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(
-            "penguinmails.olap.compacting.set_position", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+            "penguinmails.olap.compacting.remove_build", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             compact(filled)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import duckdb
 import pytest
 
 from penguinmails.olap.build import Build
-from penguinmails.olap.charts import Series, bar_chart, line_chart
+from penguinmails.olap.charts import Series, bar_chart, line_chart, standalone
 from penguinmails.olap.declarations import Kind, Mart
 from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
 from penguinmails.olap.measures import MEASURES
@@ -54,6 +56,16 @@ def test_rates_are_made_of_measures() -> None:
 
 
 def test_charts_of_nothing_are_charts() -> None:
-    assert line_chart("empty", [], [Series("one", [])]).startswith("<figure>")
-    assert bar_chart("empty", [], []).startswith("<figure>")
-    assert "M56.0" in line_chart("gap", ["a", "b", "c"], [Series("one", [1, None, 2])])
+    assert line_chart("empty", [], [Series("one", [])], unit="%").startswith("<svg")
+    assert bar_chart("empty", [], [], unit="%").startswith("<svg")
+    gap = line_chart("gap", ["a", "b", "c"], [Series("one", [1, None, 2])], unit="%")
+    assert gap.count("M") == 2
+    ElementTree.fromstring(standalone(gap))
+
+
+@pytest.mark.parametrize(
+    ("highest", "top"), [(0, "1"), (95.8, "100"), (0.29, "0.4"), (7, "8"), (8123, "10,000"), (8, "8")]
+)
+def test_axes_end_at_round_figures_that_hold_everything(highest: float, top: str) -> None:
+    drawn = line_chart("axis", ["a"], [Series("one", [highest])], unit="%")
+    assert f">{top}</text>" in drawn

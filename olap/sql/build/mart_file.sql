@@ -66,18 +66,20 @@ SELECT $mart, $grain, $description, COUNT(*), COALESCE(BIT_XOR(HASH(mart)), 0) F
 SELECT COUNT(*) FROM published.{name};
 
 -- name: metric_table
--- The semantic layer: what each rate means.
+-- The semantic layer: what each number means, how it comes about and in which marts it stands.
 CREATE TABLE published.metrics (
     metric VARCHAR NOT NULL,
     formula VARCHAR NOT NULL,
-    numerator VARCHAR NOT NULL,
-    denominator VARCHAR NOT NULL,
+    numerator VARCHAR,
+    denominator VARCHAR,
     unit VARCHAR NOT NULL,
+    grains VARCHAR [] NOT NULL,
+    marts VARCHAR [] NOT NULL,
     description VARCHAR NOT NULL
 );
 
 -- name: fill_metrics
-INSERT INTO published.metrics VALUES (?, ?, ?, ?, ?, ?);
+INSERT INTO published.metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: quarantine_table
 CREATE TABLE published.quarantine_summary (

@@ -23,7 +23,8 @@ SELECT
     campaign_sequence_steps.campaign_sequence_step_id,
     leads.lead_id,
     message.direction,
-    message.message_type
+    message.message_type,
+    message.erased_at
 FROM latest_email_messages AS message
 JOIN tenants
     ON message.tenant_id = tenants.tenant_id

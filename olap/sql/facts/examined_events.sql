@@ -21,6 +21,7 @@ SELECT
             {event_type_names}
         ) THEN 'unknown_event_type'
         WHEN message.message_id IS NULL THEN 'no_message'
+        WHEN event.ingested_at > message.erased_at THEN 'erased_person'
         WHEN event.occurred_at > event.ingested_at + INTERVAL 1 DAY THEN 'in_the_future'
         -- Clocks of mail servers differ: five minutes are forgiven.
         WHEN event.occurred_at < first_sent.sent_at - INTERVAL 5 MINUTE THEN 'before_sent'

@@ -38,8 +38,8 @@ SELECT
     pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS current_xmax;
 
 -- name: whole
--- A table as this transaction sees it. `{columns}`, `{table}` and `{key}` come from sources.py.
-SELECT {columns} FROM {table} ORDER BY {key};
+-- A table as this transaction sees it. Names in braces come from sources.py.
+SELECT {columns} FROM {table} WHERE {only} ORDER BY {key};
 
 -- name: first
 -- The first read of a table that is followed by its changes.
