@@ -18,6 +18,7 @@ _WIDTH, _HEIGHT, _COLUMNS = 8, 7, 3
 _GAUGES_WITH_LIMITS = {
     "queue_latency_seconds": "oldest_ready_job",
     "queue_overdue_hand_offs": "overdue_hand_offs",
+    "queue_missing_hand_offs": "drift",
     "redis_evicted_keys": "redis_evicted_keys",
     "reconciler_silent_seconds": "reconciler_silent",
     "queue_oldest_transaction_seconds": "oldest_transaction",

@@ -40,6 +40,10 @@ def _redis(stores: Stores) -> Finding:
         return Finding("queue Redis", False, error.problem, error.remedy)
     finally:
         fast_lane.close()
-    safe = state.policy == "noeviction" and state.keeps_on_disk
     detail = f"version {state.version}, {state.policy}, append-only file {'on' if state.keeps_on_disk else 'off'}"
-    return Finding("queue Redis", safe, detail, "" if safe else "Set maxmemory-policy noeviction and appendonly yes.")
+    return Finding(
+        "queue Redis",
+        state.is_safe,
+        detail,
+        "" if state.is_safe else "Set maxmemory-policy noeviction and appendonly yes.",
+    )

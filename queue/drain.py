@@ -79,6 +79,8 @@ def drain(
                 if worker.is_idle and _runnable(stores, handlers) == 0:
                     break
                 time.sleep(configuration.poll_seconds)
+        if worker.counts.dead:
+            reaper.step()  # mirrors them
     finally:
         worker.close()
         relay.close()

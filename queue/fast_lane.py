@@ -10,9 +10,10 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import orjson
 import redis
@@ -26,9 +27,13 @@ from penguinmails.stack.stores import Stores
 EPOCH_KEY = "queue:epoch"
 DEAD_LETTER_LIST = "deadletter:queue"
 _DEAD_LETTER_SECONDS = 7 * 24 * 3600
+MOST_DEAD_LETTERS = 10_000
+"""The mirror keeps the newest; PostgreSQL has all."""
 _HANDED_OFF_SECONDS = 24 * 3600
 _ENDED_SECONDS = 300
 _FOLDER = Path(__file__).parent / "lua"
+_FOREIGN = "the message names no job and generation (gen): jobs are enqueued by an INSERT into jobs, see docs/queue.md"
+_SHOWN = 2_000
 _PUSH_BATCH = 1_000
 """Messages; Lua refuses calls with more than about 7,000 arguments."""
 
@@ -83,6 +88,11 @@ class FastLaneState:
     keeps_on_disk: bool
     version: str
 
+    @property
+    def is_safe(self) -> bool:
+        """Whether it keeps what it is given."""
+        return self.policy == "noeviction" and self.keeps_on_disk
+
 
 class FastLane:
     """A client of the queue's Redis. Not shared between processes."""
@@ -93,6 +103,7 @@ class FastLane:
         self._reserve = self._script("reserve")
         self._note = self._script("note")
         self._bury = self._script("bury")
+        self._exhume = self._script("exhume")
 
     @classmethod
     def open(cls, stores: Stores) -> FastLane:
@@ -191,20 +202,36 @@ class FastLane:
         """Notes how jobs ended; the note is gone after minutes."""
         self._note_status(status, _ENDED_SECONDS, job_ids)
 
-    def bury(self, letters: Iterable[tuple[UUID, dict[str, object]]]) -> int:
-        """Mirrors dead letters for 7 days; returns how many were not there yet."""
-        arguments: list[str | bytes | int] = [_DEAD_LETTER_SECONDS]
-        for job_id, letter in letters:
-            arguments += [str(job_id), orjson.dumps(letter)]
-        with _typed_errors():
-            return int(cast("int", self._bury(keys=[DEAD_LETTER_LIST], args=arguments)))
+    def bury(self, letters: Iterable[tuple[UUID, str]]) -> int:
+        """Mirrors dead letters (job id and JSON, the oldest first) for 7 days; returns how many were not there yet."""
+        added = 0
+        rest = iter(letters)
+        while batch := list(islice(rest, _PUSH_BATCH)):
+            arguments = [str(_DEAD_LETTER_SECONDS), str(MOST_DEAD_LETTERS)]
+            for job_id, letter in batch:
+                arguments += [str(job_id), letter]
+            with _typed_errors():
+                added += int(cast("int", self._bury(keys=[DEAD_LETTER_LIST], args=arguments)))
+        return added
+
+    def bury_foreign(self, messages: Iterable[bytes]) -> None:
+        """Keeps messages that are none of a relay with the dead letters, for whoever put them there."""
+        self.bury(
+            (
+                letter_id := uuid5(NAMESPACE_OID, message.decode("utf-8", "replace")),
+                orjson.dumps(
+                    {"id": str(letter_id), "error": _FOREIGN, "message": message.decode("utf-8", "replace")[:_SHOWN]}
+                ).decode(),
+            )
+            for message in messages
+        )
 
     def exhume(self, job_ids: Iterable[UUID]) -> None:
-        """Removes the mirrored letters of jobs that are replayed; their list entries age out."""
-        keys = [f"deadletter:{job_id}" for job_id in job_ids]
-        if keys:
+        """Takes the letters of jobs that are replayed out of the mirror."""
+        rest = iter(job_ids)
+        while batch := list(islice(rest, _PUSH_BATCH)):
             with _typed_errors():
-                self.client.delete(*keys)
+                self._exhume(keys=[DEAD_LETTER_LIST], args=[_DEAD_LETTER_SECONDS, *map(str, batch)])
 
     def tickets_in_lanes(self, queue_names: Iterable[str]) -> set[Ticket]:
         """Returns what is in the lanes now. Bounded: a lane holds no more than its high water and a batch."""

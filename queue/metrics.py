@@ -113,7 +113,10 @@ GAUGES = (
         ),
     ),
     Gauge("queue_overdue_hand_offs", "Hand-offs long past their lease.", (), lambda s: [((), float(s.overdue_hand_offs))]),
-    Gauge("queue_drift", "Hand-offs in PostgreSQL less messages in Redis.", (), lambda s: [((), float(s.drift))]),
+    Gauge(
+        "queue_missing_hand_offs", "Handed over by PostgreSQL's account and not in Redis.", (),
+        lambda s: [] if s.missing_hand_offs is None else [((), float(s.missing_hand_offs))],
+    ),
     Gauge("reconciler_silent_seconds", "Since the last reconciliation.", (), lambda s: [((), s.reconciler_silent_seconds)]),
     Gauge("queue_oldest_transaction_seconds", "Oldest open snapshot.", (), lambda s: [((), s.oldest_transaction_seconds)]),
     Gauge("queue_dead_rows", "Dead rows of the table jobs.", (), lambda s: [((), float(s.dead_rows))]),

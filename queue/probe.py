@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import orjson
 from psycopg.rows import dict_row
@@ -18,6 +19,7 @@ from penguinmails.queue.connections import Connection, connect
 from penguinmails.queue.errors import FastLaneUnavailable
 from penguinmails.queue.fast_lane import FastLane, FastLaneState
 from penguinmails.queue.queues import Band
+from penguinmails.queue.reconciler import missing_hand_offs
 from penguinmails.stack.clock import Clock, utc_now
 from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
@@ -109,6 +111,7 @@ class QueueSnapshot:
     Args:
         redis: None when Redis is away.
         overdue_hand_offs: handed over, long past their lease, and looked for by nobody.
+        missing_hand_offs: handed over some time ago and not in Redis; None when Redis is away.
         jobs_inserted: since PostgreSQL's statistics were last reset.
         paused: queues that are not active.
     """
@@ -125,6 +128,7 @@ class QueueSnapshot:
     dead_rows: int
     jobs_inserted: int
     redis: FastLaneState | None
+    missing_hand_offs: int | None
 
     @property
     def waiting(self) -> int:
@@ -158,14 +162,6 @@ class QueueSnapshot:
         """Dead letters among the finished of five minutes."""
         return self.failed_5_minutes / self.finished_5_minutes if self.finished_5_minutes else 0.0
 
-    @property
-    def drift(self) -> int:
-        """Hand-offs that PostgreSQL counts and Redis has not, or the other way round; some are always on their way."""
-        if self.redis is None:
-            return 0
-        handed_off = sum(lane.handed_off for lane in self.lanes)
-        return abs(handed_off - sum(lane.in_redis or 0 for lane in self.lanes) - self.redis.reserved_messages)
-
     def processes_of(self, kind: str) -> int:
         """How many processes of a kind live."""
         return sum(process.kind == kind for process in self.processes)
@@ -177,15 +173,18 @@ def probe(stores: Stores, *, clock: Clock = utc_now) -> QueueSnapshot:
     Raises:
         ServerError: PostgreSQL does not answer. Without Redis the snapshot says so instead.
     """
-    with connect(stores.queue_url) as connection, connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        queues = {row["name"]: row["is_active"] for row in _read(connection, "queues")}
-        bounds = {"high_until": Band.HIGH.priorities[1], "normal_until": Band.NORMAL.priorities[1]}
-        in_postgres = {(row["queue_name"], row["band"]): row for row in _read(connection, "lanes", bounds)}
-        ends = [QueueEnds(**row) for row in _read(connection, "recent_ends")]
-        totals = _read(connection, "totals", {"overdue_seconds": _OVERDUE_SECONDS})[0]
-        processes = [ProcessSnapshot(**{**row, "id": str(row["id"])}) for row in _read(connection, "processes")]
-    redis = _look_at_redis(stores, list(queues), [each.id for each in processes if each.kind == "worker"])
+    with connect(stores.queue_url) as connection:
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            queues = {row["name"]: row["is_active"] for row in _read(connection, "queues")}
+            bounds = {"high_until": Band.HIGH.priorities[1], "normal_until": Band.NORMAL.priorities[1]}
+            in_postgres = {(row["queue_name"], row["band"]): row for row in _read(connection, "lanes", bounds)}
+            ends = [QueueEnds(**row) for row in _read(connection, "recent_ends")]
+            totals = _read(connection, "totals", {"overdue_seconds": _OVERDUE_SECONDS})[0]
+            found = _read(connection, "processes")
+        workers = [row["id"] for row in found if row["kind"] == "worker"]
+        redis, missing = _look_at_redis(stores, connection, list(queues), workers)
+    processes = [ProcessSnapshot(**{**row, "id": str(row["id"])}) for row in found]
     depths = redis.depths if redis else None
     return QueueSnapshot(
         probed_at=clock(),
@@ -194,6 +193,7 @@ def probe(stores: Stores, *, clock: Clock = utc_now) -> QueueSnapshot:
         processes=tuple(processes),
         paused=tuple(name for name, is_active in queues.items() if not is_active),
         redis=redis,
+        missing_hand_offs=missing,
         **totals,
     )
 
@@ -237,7 +237,6 @@ def as_document(snapshot: QueueSnapshot) -> dict[str, Any]:
         "completed_5_minutes",
         "failed_5_minutes",
         "failure_rate",
-        "drift",
     )
     return document | {name: getattr(snapshot, name) for name in derived}
 
@@ -261,12 +260,16 @@ def _lane(
     )
 
 
-def _look_at_redis(stores: Stores, queue_names: list[str], worker_ids: list[str]) -> FastLaneState | None:
+def _look_at_redis(
+    stores: Stores, connection: Connection, queue_names: list[str], workers: list[UUID]
+) -> tuple[FastLaneState | None, int | None]:
+    """Returns the state of Redis and the drift; neither when it is away."""
     fast_lane = FastLane.open(stores)
     try:
-        return fast_lane.state(queue_names, worker_ids)
+        state = fast_lane.state(queue_names, [str(worker) for worker in workers])
+        return state, missing_hand_offs(connection, fast_lane, workers)
     except FastLaneUnavailable:
-        return None
+        return None, None
     finally:
         fast_lane.close()
 

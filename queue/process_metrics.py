@@ -83,6 +83,7 @@ COUNTERS: Mapping[str, tuple[ProcessCounter, ...]] = {
         ProcessCounter("jobs_dead", "Of these, dead letters.", _field("dead")),
         ProcessCounter("jobs_released", "Jobs given back.", _field("released")),
         ProcessCounter("stale_messages_dropped", "Messages of another generation.", _field("stale")),
+        ProcessCounter("foreign_messages_buried", "Messages that were none of a relay.", _field("foreign")),
         ProcessCounter("fenced_completions", "Ends that came too late.", _field("fenced")),
         ProcessCounter("leases_lost", "Times this process had to begin anew.", _field("leases_lost")),
     ),

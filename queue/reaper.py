@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import psycopg
@@ -21,7 +22,7 @@ from penguinmails.queue.errors import FastLaneUnavailable
 from penguinmails.queue.fast_lane import FastLane
 from penguinmails.queue.leases import QUERIES as LEASES
 from penguinmails.queue.leases import Lease
-from penguinmails.queue.reconciler import QUERIES, notice_another_redis, reconcile
+from penguinmails.queue.reconciler import QUERIES, mirror_dead_letters, notice_another_redis, reconcile
 from penguinmails.queue.relay import put_back
 from penguinmails.stack.errors import ServerError
 from penguinmails.stack.stores import Stores
@@ -81,6 +82,7 @@ class Reaper:
         self._fast_lane = FastLane.open(stores)
         self._connection: Connection | None = None
         self._is_active = False
+        self._mirrored_until: datetime | None = None
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Sweeps until `stop` says so; waits while another reaper is at work."""
@@ -115,6 +117,8 @@ class Reaper:
         try:
             sweep.redis_changed = notice_another_redis(connection, self._fast_lane)
             sweep.hand_offs_lost += self._clear_lists_of_dead(connection, dead)
+            since = None if sweep.redis_changed else self._mirrored_until
+            self._mirrored_until = mirror_dead_letters(connection, self._fast_lane, since)
         except FastLaneUnavailable:
             pass  # looked at again in the next sweep; overdue hand-offs are put back below
         living = [row[0] for row in connection.execute(LEASES["living_workers"])]

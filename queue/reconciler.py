@@ -1,23 +1,30 @@
 """The reconciler: makes PostgreSQL's hand-offs and Redis agree again, whatever Redis has lost.
 
-Belongs here: looking for overdue hand-offs in Redis, noticing another Redis. Does not belong here: dead processes
-(reaper.py).
+Belongs here: looking for overdue hand-offs in Redis, noticing another Redis, mirroring dead letters, the drift between the
+two. Does not belong here: dead processes (reaper.py).
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 from penguinmails.queue.configuration import Configuration
 from penguinmails.queue.connections import Connection
 from penguinmails.queue.errors import FastLaneUnavailable
-from penguinmails.queue.fast_lane import FastLane, Ticket
+from penguinmails.queue.fast_lane import MOST_DEAD_LETTERS, FastLane, Ticket
 from penguinmails.queue.relay import put_back
 from penguinmails.stack.sql import Queries
 
 QUERIES = Queries(Path(__file__).parent / "sql" / "reaper.sql")
 _BATCH = 5_000
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+_COMMITS_LATE = timedelta(seconds=5)
+"""A failure may be committed this long after the moment it bears."""
+_DRIFT_SECONDS = 15.0
+"""A hand-off that got lost is found by its lease (10 s) and a sweep."""
+_MOST_LOOKED_AT = 100_000
 
 
 def notice_another_redis(connection: Connection, fast_lane: FastLane) -> bool:
@@ -55,6 +62,37 @@ def reconcile(connection: Connection, fast_lane: FastLane, configuration: Config
         lost = put_back(connection, sorted(tickets - present))
     connection.execute(QUERIES["note_reconciled"])
     return lost
+
+
+def mirror_dead_letters(connection: Connection, fast_lane: FastLane, since: datetime | None) -> datetime | None:
+    """Shows in Redis which jobs have failed for good, whoever ended them; returns from when on to look the next time.
+
+    Args:
+        since: what failed before was mirrored; None mirrors all of the last 7 days, as after a flush.
+
+    Raises:
+        FastLaneUnavailable: Redis is away; the next look does it.
+    """
+    found = connection.execute(QUERIES["dead_letters"], {"since": since, "most": MOST_DEAD_LETTERS}).fetchall()
+    fast_lane.bury((row[0], row[2]) for row in reversed(found))
+    return max(since or _NEVER, found[0][1] - _COMMITS_LATE) if found else since
+
+
+def missing_hand_offs(connection: Connection, fast_lane: FastLane, workers: list[UUID]) -> int:
+    """Returns how many jobs PostgreSQL has counted as handed over for a while that Redis has not: the drift between the two.
+
+    Raises:
+        FastLaneUnavailable: Redis is away.
+    """
+    old = connection.execute(QUERIES["old_hand_offs"], {"seconds": _DRIFT_SECONDS, "most": _MOST_LOOKED_AT}).fetchall()
+    if not old:
+        return 0
+    names = sorted({row[2] for row in old})
+    present = fast_lane.tickets_in_lanes(names) | fast_lane.tickets_reserved(workers)
+    missing = [ticket for row in old if (ticket := Ticket(row[0], row[1])) not in present]
+    keys = {"ids": [each.id for each in missing], "gens": [each.gen for each in missing]}
+    row = connection.execute(QUERIES["still_handed_off"], keys).fetchone()  # some were started while we looked
+    return int(row[0]) if row else 0
 
 
 def _tickets_in_redis(fast_lane: FastLane, queue_names: list[str], workers: list[UUID]) -> set[Ticket]:

@@ -75,6 +75,10 @@ def _redis_share(snapshot: QueueSnapshot) -> float | None:
     return snapshot.redis.memory_bytes / snapshot.redis.memory_limit_bytes
 
 
+def _redis_unsafe(snapshot: QueueSnapshot) -> float | None:
+    return None if snapshot.redis is None else float(not snapshot.redis.is_safe)
+
+
 _WORKERS = "Start more workers (penguinmails queue worker) or see what holds them up (penguinmails queue status)."
 _FAILURES = "Read the reasons of the dead letters, mend the cause, then replay them."
 
@@ -126,6 +130,16 @@ THRESHOLDS = (
         "overdue_hand_offs", Severity.ERROR, lambda s: s.overdue_hand_offs, 0, "jobs",
         "Every hand-off past its lease is looked for within a second; these are a minute late.",
         "Start a reaper (penguinmails queue reaper): it finds them or makes them ready again.",
+    ),
+    Threshold(
+        "drift", Severity.ERROR, lambda s: s.missing_hand_offs, 0, "jobs",
+        "PostgreSQL and Redis disagree: handed over more than 15 seconds ago and not there. The reaper repairs that within 11.",
+        "Start a reaper (penguinmails queue reaper), or see why it does not reach Redis.",
+    ),
+    Threshold(
+        "redis_unsafe", Severity.PAGE, _redis_unsafe, 0, "(1 = it would drop hand-offs)",
+        "Set to evict, or to forget at a restart, it delays jobs until their hand-off runs out.",
+        "Set maxmemory-policy to noeviction and appendonly to yes.",
     ),
     Threshold(
         "redis_evicted_keys", Severity.PAGE, lambda s: s.redis.evicted_keys if s.redis else None, 0, "keys",

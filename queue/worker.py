@@ -54,6 +54,7 @@ class WorkerCounts:
     dead: int = 0
     released: int = 0
     stale: int = 0
+    foreign: int = 0
     fenced: int = 0
     leases_lost: int = 0
 
@@ -266,9 +267,13 @@ class Worker:
         if not messages:
             self._may_hold_reserved = False
             return 0
-        tickets = list(dict.fromkeys(ticket for ticket in map(read_ticket, messages) if ticket is not None))
-        jobs = self._start(connection, tickets)
-        self.counts.stale += len(messages) - len(jobs)
+        read = [read_ticket(message) for message in messages]
+        if None in read:
+            foreign = [message for message, ticket in zip(messages, read, strict=True) if ticket is None]
+            self._fast_lane.bury_foreign(foreign)
+            self.counts.foreign += len(foreign)
+        jobs = self._start(connection, list(dict.fromkeys(ticket for ticket in read if ticket is not None)))
+        self.counts.stale += len(messages) - read.count(None) - len(jobs)
         self._submit(jobs)
         self._fast_lane.clear_reserved(self._lease.id)
         self._may_hold_reserved = False
@@ -353,8 +358,7 @@ class Worker:
             if settled.completed:
                 self._fast_lane.note_ended("completed", settled.completed)
             if settled.buried:
-                self._fast_lane.note_ended("failed", [each.job.id for each in settled.buried])
-                self._fast_lane.bury((each.job.id, dead_letter(each)) for each in settled.buried)
+                self._fast_lane.note_ended("failed", settled.buried)
         except FastLaneUnavailable:
             self._avoid_redis()
 
@@ -374,15 +378,3 @@ class Worker:
     def _pause_seconds(self) -> float:
         recently = time.monotonic() - self._busy_at < _BUSY_MEMORY_SECONDS
         return self._configuration.poll_seconds if recently else self._configuration.idle_poll_seconds
-
-
-def dead_letter(outcome: Outcome) -> dict[str, object]:
-    """Returns what the mirror in Redis says about a dead letter; the job itself stays in PostgreSQL."""
-    job = outcome.job
-    return {
-        "id": str(job.id),
-        "queue_name": job.queue_name,
-        "attempt_count": job.attempt,
-        "max_attempts": job.max_attempts,
-        "error": outcome.error,
-    }

@@ -139,7 +139,7 @@ def vanish(stores: Stores, worker: Worker) -> None:
     lease = worker._lease
     if lease is not None:
         lease._ended.set()
-        lease._thread.join()
+        lease._thread.join(60)
         lease._disconnect()
         with psycopg.connect(stores.queue_url.get_secret_value(), autocommit=True) as connection:
             connection.execute(

@@ -102,6 +102,40 @@ ON CONFLICT (only_row) DO UPDATE SET epoch = EXCLUDED.epoch, reconciled = now();
 -- A sign of life of the reconciler.
 UPDATE queue_fast_lane SET reconciled = now();
 
+-- name: dead_letters
+-- The newest jobs that failed for good since a moment, as their mirror in Redis shows them.
+SELECT
+    id,
+    failed,
+    json_build_object(
+        'id', id,
+        'queue_name', queue_name,
+        'payload', payload,
+        'error', last_error_message,
+        'failed_at', failed,
+        'attempt_count', attempt_count,
+        'max_attempts', max_attempts,
+        'original_priority', priority
+    )::text AS letter
+FROM jobs
+WHERE status = 'failed' AND failed >= coalesce(%(since)s::timestamptz, now() - interval '7 days')
+ORDER BY failed DESC
+LIMIT %(most)s;
+
+-- name: old_hand_offs
+-- Jobs handed over some time ago, which somebody should have started by now.
+SELECT id, gen, queue_name
+FROM jobs
+WHERE status = 'migrated_to_redis' AND updated < now() - make_interval(secs => %(seconds)s)
+LIMIT %(most)s;
+
+-- name: still_handed_off
+-- How many of these are handed over still.
+SELECT count(*)
+FROM unnest(%(ids)s::uuid [], %(gens)s::bigint []) AS message (id, gen)
+INNER JOIN jobs ON jobs.id = message.id
+WHERE jobs.gen = message.gen AND jobs.status || '' = 'migrated_to_redis';
+
 -- name: only_one_reaper
 -- True for one session at a time. Two would do no harm; one is enough.
 SELECT pg_try_advisory_lock(7364285190006);

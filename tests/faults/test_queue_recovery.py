@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -24,6 +27,7 @@ from penguinmails.queue.errors import FastLaneUnavailable, FastLaneUnsafe, Owner
 from penguinmails.queue.executors import InlineExecutor
 from penguinmails.queue.fast_lane import FastLane, list_key
 from penguinmails.queue.handlers import Handlers, JobContext
+from penguinmails.queue.operations import JobFilter, Order, replay
 from penguinmails.queue.producer import NewJob, enqueue, enqueue_many
 from penguinmails.queue.queues import Band
 from penguinmails.queue.reaper import Reaper
@@ -47,6 +51,18 @@ def _work(stores: Stores, handlers: Handlers) -> None:
     Worker(stores, [QUEUE], InlineExecutor(handlers), configuration=SHORT).run(lambda: False)
 
 
+@contextmanager
+def _process(target: Callable[..., None], *arguments: object) -> Iterator[SpawnProcess]:
+    """A process that ends with the block, also when an assertion in it fails: it would hold up the end of the tests for ever."""
+    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()  # also ends one that is stopped
+        process.join(60)
+
+
 def _until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -66,12 +82,10 @@ def test_a_killed_workers_job_is_run_again(stores: Stores, connection: psycopg.C
     enqueued = enqueue(connection, QUEUE, {"note": str(tmp_path)}, max_attempts=1)
     handlers = handlers_of(_sleep_once)
     _hand_over(stores)
-    worker = multiprocessing.get_context("spawn").Process(target=_work, args=(stores, handlers))
-    worker.start()
-    _until((tmp_path / "run-1").exists)
-    assert worker.pid
-    os.kill(worker.pid, signal.SIGKILL)
-    worker.join()
+    with _process(_work, stores, handlers) as worker:
+        _until((tmp_path / "run-1").exists, seconds=60)
+        worker.kill()
+        worker.join(60)
     assert job(stores, enqueued.id)["status"] == "running"
     report = drain(stores, handlers, configuration=SHORT)
     assert (report.completed, report.reclaimed) == (1, 1)
@@ -98,15 +112,12 @@ def test_handlers_end_with_their_worker(
     enqueue(connection, QUEUE, {"note": str(tmp_path)})
     _hand_over(stores)
     handlers = handlers_of(_say_who_and_hang)
-    worker = multiprocessing.get_context("spawn").Process(target=_work_in_children, args=(stores, handlers))
-    worker.start()
-    _until((tmp_path / "child").exists, seconds=60)
-    child = psutil.Process(int((tmp_path / "child").read_text()))
-    assert worker.pid
-    os.kill(worker.pid, end)
-    _until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
-    worker.kill()
-    worker.join()
+    with _process(_work_in_children, stores, handlers) as worker:
+        _until((tmp_path / "child").exists, seconds=60)
+        child = psutil.Process(int((tmp_path / "child").read_text()))
+        assert worker.pid
+        os.kill(worker.pid, end)
+        _until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
     reaper = Reaper(stores, configuration=SHORT)
     _until(lambda: reaper.step().jobs_reclaimed == 1)
     reaper.close()
@@ -175,13 +186,53 @@ def test_doubled_stale_and_foreign_messages_are_dropped(stores: Stores, connecti
     assert stale != messages
     foreign = [b"", b"not json", b'{"id": "x"}', b'{"id": "018f0000-0000-7000-8000-000000000000", "gen": 1}']
     client.rpush(list_key(QUEUE, Band.NORMAL), *messages, *stale, *foreign)
-    client.close()
     handlers = handlers_of(lambda _, context: ran.append(context.job.id))
     worker = Worker(stores, [QUEUE], InlineExecutor(handlers), configuration=STEADY)
     _until(lambda: worker.step() == 0 and worker.is_idle and worker.counts.completed == 50)
     worker.close()
     assert len(ran) == len(set(ran)) == 50
-    assert worker.counts.stale == 104
+    assert (worker.counts.stale, worker.counts.foreign) == (101, 3)
+    letters = [json.loads(letter) for letter in client.lrange("deadletter:queue", 0, -1)]
+    assert {letter["message"] for letter in letters} == {"", "not json", '{"id": "x"}'}
+    assert all("no job and generation" in letter["error"] for letter in letters)
+    client.close()
+
+
+def test_every_dead_letter_is_mirrored_once_whoever_buried_it(stores: Stores, connection: psycopg.Connection) -> None:
+    """Also one that a worker of another language has ended, and all of them once Redis was flushed."""
+
+    def fail(_: Note, __: JobContext) -> None:
+        raise PermanentFailure("mailbox", "is gone", "Nothing to do.")
+
+    by_us, by_others = enqueue(connection, QUEUE, {"note": "a"}, priority=10), enqueue(connection, QUEUE, {"note": "b"})
+    connection.execute("UPDATE jobs SET status = 'failed', failed = now() WHERE id = %s", [by_others.id])
+    assert drain(stores, handlers_of(fail), configuration=SHORT).dead == 1
+    client = stores.open_redis()
+    reaper = Reaper(stores, configuration=SHORT)
+    for flushed in (False, True):
+        if flushed:
+            client.flushall()
+        reaper.step()
+        letters = {each["id"]: each for each in map(json.loads, client.lrange("deadletter:queue", 0, -1))}
+        assert (set(letters), client.llen("deadletter:queue")) == ({str(by_us.id), str(by_others.id)}, 2)
+        assert letters[str(by_us.id)]["payload"] == {"note": "a"}
+        assert letters[str(by_us.id)]["original_priority"] == 10
+        assert letters[str(by_us.id)]["error"] == "mailbox: is gone. Nothing to do."
+        assert 0 < client.ttl("deadletter:queue") <= 604_800
+        assert client.get(f"deadletter:{by_us.id}") == b"moved"
+    replay(stores, JobFilter(ids=(by_us.id,)), Order("tester", "a test", dry_run=False))
+    assert [json.loads(letter)["id"] for letter in client.lrange("deadletter:queue", 0, -1)] == [str(by_others.id)]
+    client.close()
+    reaper.close()
+
+
+def test_ids_of_recent_jobs_are_kept_for_those_who_ask_redis(stores: Stores, connection: psycopg.Connection) -> None:
+    enqueued = [enqueue(connection, QUEUE, {}, priority=priority).id for priority in (10, 100, 200)]
+    _hand_over(stores)
+    client = stores.open_redis()
+    assert {UUID(each.decode()) for each in client.smembers(f"recent_jobs:{QUEUE}")} == set(enqueued)
+    assert 0 < client.ttl(f"recent_jobs:{QUEUE}") <= 3_600
+    client.close()
 
 
 def test_two_relays_hand_every_job_over_once(stores: Stores, connection: psycopg.Connection) -> None:

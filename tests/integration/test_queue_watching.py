@@ -15,10 +15,11 @@ from queue_support import FIXTURES, QUEUE, SHORT, Note, handlers_of, rows
 from penguinmails.queue import cli
 from penguinmails.queue.doctor import examine
 from penguinmails.queue.drain import drain
+from penguinmails.queue.fast_lane import list_key
 from penguinmails.queue.handlers import JobContext
 from penguinmails.queue.probe import QueueSnapshot, keep, probe
 from penguinmails.queue.producer import NewJob, enqueue, enqueue_many
-from penguinmails.queue.queues import QUEUES
+from penguinmails.queue.queues import QUEUES, Band
 from penguinmails.queue.relay import Relay
 from penguinmails.queue.schema import migrate
 from penguinmails.queue.thresholds import THRESHOLDS, evaluate
@@ -55,7 +56,7 @@ def test_depth_counts_what_waits_in_postgresql_and_in_redis(stores: Stores, conn
     assert (lanes["high"].ready, lanes["high"].in_redis, lanes["high"].waiting) == (12, 0, 12)
     assert (lanes["normal"].ready, lanes["normal"].in_redis, lanes["normal"].waiting) == (0, 30, 30)
     assert lanes["normal"].scheduled == 1
-    assert (snapshot.waiting, snapshot.drift, snapshot.probed_at) == (42, 0, NOW)
+    assert (snapshot.waiting, snapshot.missing_hand_offs, snapshot.probed_at) == (42, 0, NOW)
     assert {each.threshold.name for each in evaluate(snapshot)} == {"no_relay", "no_worker", "no_reaper"}
 
 
@@ -88,6 +89,24 @@ def test_a_queue_without_redis_is_still_probed(stores: Stores, connection: psyco
     assert (snapshot.redis, snapshot.waiting) == (None, 1)
     assert "redis_away" in {each.threshold.name for each in evaluate(snapshot)}
     assert not all(finding.ok for finding in examine(away))
+
+
+def test_a_redis_that_lost_its_hand_offs_or_would_is_noticed(stores: Stores, connection: psycopg.Connection) -> None:
+    enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(3)))
+    relay = Relay(stores, configuration=SHORT)
+    relay.step()
+    relay.close()
+    client = stores.open_redis()
+    client.rpop(list_key(QUEUE, Band.NORMAL))
+    assert probe(stores).missing_hand_offs == 0  # it may be on its way
+    connection.execute("UPDATE jobs SET updated = now() - interval '1 minute'")
+    assert probe(stores).missing_hand_offs == 1
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert {"drift", "redis_unsafe"} <= {each.threshold.name for each in evaluate(probe(stores))}
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")
+    client.close()
 
 
 def test_a_healthy_queue_passes_the_doctor(stores: Stores) -> None:

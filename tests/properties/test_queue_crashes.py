@@ -71,11 +71,11 @@ class World:
     def let_leases_run_out(self) -> None:
         self.execute("UPDATE jobs SET lease_expires = now() - interval '1 second' WHERE status = 'migrated_to_redis'")
 
-    def recover(self) -> None:
+    def recover(self, *, rounds: int = 200) -> None:
         """Faults are over: dead processes are noticed, retries come due, everything is run to its end."""
         for name in ("0", "1"):
             self.processes.kill(name)
-        for _ in range(200):
+        for _ in range(rounds):
             if not self.execute("SELECT id FROM jobs WHERE status NOT IN ('completed', 'failed', 'cancelled') LIMIT 1"):
                 return
             self.let_leases_run_out()
@@ -259,7 +259,7 @@ def test_a_deliberate_bug_is_noticed(world: World, bug: str, monkeypatch: pytest
     queue_mutations.MUTATIONS[bug]()
     try:
         scenario(world)
-        world.recover()
+        world.recover(rounds=20)
         with pytest.raises(AssertionError):
             check(world)
     finally:
