@@ -26,19 +26,39 @@ from penguinmails.stack.console import console, notes
 from penguinmails.stack.errors import InputError
 from penguinmails.stack.stores import Stores
 
-_QUESTIONS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
+_QUESTIONS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI}
+"""MULTI is what a PIVOT becomes."""
+_ENDINGS = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 _BATCH_ROWS = 10_000
 
 
+def form_of(form: str | None, output: Path | None) -> str:
+    """Returns the form of an answer: as asked for, by the ending of the file, or a table for the screen.
+
+    Raises:
+        InputError: a file whose ending says no form, or a table for a file.
+    """
+    if output is None:
+        return form or "table"
+    found = form or _ENDINGS.get(output.suffix.lower())
+    if found is None or found == "table":
+        raise InputError(str(output), "is a file of no form we write", "Give --format csv, json or parquet.")
+    return found
+
+
 @contextmanager
-def ask(stores: Stores, statement: str) -> Iterator[pa.RecordBatchReader]:
+def ask(stores: Stores, statement: str, *, publication: int | None = None) -> Iterator[pa.RecordBatchReader]:
     """Runs one question on the published marts.
+
+    Args:
+        publication: number of a kept publication; None for the newest.
 
     Raises:
         StatementRefused: it is not exactly one question, or DuckDB cannot run it.
         NothingPublished: nothing was published yet.
+        InputError: that publication is not kept.
     """
-    with open_marts(stores) as connection:
+    with open_marts(stores, publication) as connection:
         try:
             parsed = connection.extract_statements(statement)
             if len(parsed) != 1 or parsed[0].type not in _QUESTIONS:

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 250, 60, 12, 40, 26
-_TICKS, _MOST_LABELS, _CHARACTER = 4, 7, 6.2
+WIDE, NARROW = 760, 370
+"""Widths of a chart that has a line of the page for itself, and of one of two beside each other."""
+_HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 250, 60, 12, 40, 26
+_TICKS, _LABEL_WIDTH, _CHARACTER = 4, 100, 6.2
 STYLE = """svg{font:11px system-ui,sans-serif;--ink:#1f2937;--muted:#5b6472;--line:#dfe3e8;--paper:#fff;
 --s0:#2563eb;--s1:#15803d;--s2:#b45309;--s3:#dc2626;--s4:#7c3aed}
 @media screen and (prefers-color-scheme:dark){svg{--ink:#e5e7eb;--muted:#a3adba;--line:#374151;--paper:#111827;
@@ -43,17 +45,24 @@ class Limit:
 
 
 def line_chart(
-    title: str, labels: Sequence[str], series: Sequence[Series], *, unit: str, limits: Sequence[Limit] = ()
+    title: str,
+    labels: Sequence[str],
+    series: Sequence[Series],
+    *,
+    unit: str,
+    limits: Sequence[Limit] = (),
+    width: int = WIDE,
 ) -> str:
     """Returns an SVG element with one line for each series over common labels.
 
     Args:
         unit: of the values, written at the axis.
         limits: lines across; the axis reaches at least to them.
+        width: WIDE or NARROW.
     """
     top = _top([value for one in series for value in one.values] + [limit.value for limit in limits])
-    width = _WIDTH - _LEFT - _RIGHT
-    places = [_LEFT + width * (place + 0.5) / max(len(labels), 1) for place in range(len(labels))]
+    right = width - _RIGHT
+    places = [_LEFT + (right - _LEFT) * (place + 0.5) / max(len(labels), 1) for place in range(len(labels))]
     drawn = "".join(
         f'<path class="line s{number}" d="{_path(one.values, places, top)}"/>'
         + "".join(
@@ -65,24 +74,25 @@ def line_chart(
         for number, one in enumerate(series)
     )
     lines = "".join(
-        f'<line class="limit" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_y(limit.value, top):.1f}" '
-        f'y2="{_y(limit.value, top):.1f}"/>{_text(_WIDTH - _RIGHT, _y(limit.value, top) - 4, limit.name, anchor="end")}'
+        f'<line class="limit" x1="{_LEFT}" x2="{right}" y1="{_y(limit.value, top):.1f}" '
+        f'y2="{_y(limit.value, top):.1f}"/>{_text(right, _y(limit.value, top) - 4, limit.name, anchor="end")}'
         for limit in limits
     )
-    step = max(1, math.ceil(len(labels) / _MOST_LABELS))
+    step = max(1, math.ceil(len(labels) * _LABEL_WIDTH / width))
     ticks = "".join(
         _text(x, _HEIGHT - 8, label, anchor="middle")
         for number, (x, label) in enumerate(zip(places, labels, strict=True))
         if number % step == 0
     )
-    return _svg(title, _axis(top, unit) + lines + drawn + ticks + _legend(series))
+    return _svg(title, _axis(top, unit, right) + lines + drawn + ticks + _legend(series, right), width)
 
 
-def bar_chart(title: str, labels: Sequence[str], series: Sequence[Series], *, unit: str) -> str:
+def bar_chart(title: str, labels: Sequence[str], series: Sequence[Series], *, unit: str, width: int = WIDE) -> str:
     """Returns an SVG element with a group of bars, one of each series, for each label."""
     top = _top([value for one in series for value in one.values])
-    step = (_WIDTH - _LEFT - _RIGHT) / max(len(labels), 1)
-    width = min(step * 0.76 / max(len(series), 1), 64)
+    right = width - _RIGHT
+    step = (right - _LEFT) / max(len(labels), 1)
+    thick = min(step * 0.76 / max(len(series), 1), 64)
     bars = ""
     for place, label in enumerate(labels):
         middle = _LEFT + (place + 0.5) * step
@@ -90,16 +100,16 @@ def bar_chart(title: str, labels: Sequence[str], series: Sequence[Series], *, un
             value = one.values[place]
             if value is None:
                 continue
-            left, y = middle + (number - len(series) / 2) * width, _y(max(value, 0), top)
+            left, y = middle + (number - len(series) / 2) * thick, _y(max(value, 0), top)
             bars += (
-                f'<rect class="mark s{number}" x="{left + 1:.1f}" y="{y:.1f}" width="{width - 2:.1f}" '
+                f'<rect class="mark s{number}" x="{left + 1:.1f}" y="{y:.1f}" width="{thick - 2:.1f}" '
                 f'height="{_HEIGHT - _BOTTOM - y:.1f}"><title>{escape(label)}, {escape(one.name)}: {_figure(value)} '
                 f"{escape(unit)}</title></rect>"
             )
             if len(series) == 1:
                 bars += _text(middle, y - 4, _figure(value), anchor="middle")
         bars += _text(middle, _HEIGHT - 8, label, anchor="middle")
-    return _svg(title, _axis(top, unit) + bars + (_legend(series) if len(series) > 1 else ""))
+    return _svg(title, _axis(top, unit, right) + bars + (_legend(series, right) if len(series) > 1 else ""), width)
 
 
 def standalone(chart: str) -> str:
@@ -108,22 +118,22 @@ def standalone(chart: str) -> str:
     return f'{opening} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{content}'
 
 
-def _svg(title: str, content: str) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">{content}</svg>'
+def _svg(title: str, content: str, width: int) -> str:
+    return f'<svg viewBox="0 0 {width} {_HEIGHT}" role="img" aria-label="{escape(title)}">{content}</svg>'
 
 
-def _axis(top: float, unit: str) -> str:
+def _axis(top: float, unit: str, right: float) -> str:
     lines = _text(_LEFT, _TOP - 12, unit, anchor="end")
     for number in range(_TICKS + 1):
         value = top * number / _TICKS
         y = _y(value, top)
-        lines += f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        lines += f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
         lines += _text(_LEFT - 6, y + 4, _figure(value), anchor="end")
     return lines
 
 
-def _legend(series: Sequence[Series]) -> str:
-    x, drawn = float(_WIDTH - _RIGHT), ""
+def _legend(series: Sequence[Series], right: float) -> str:
+    x, drawn = right, ""
     for number, one in reversed(list(enumerate(series))):
         x -= len(one.name) * _CHARACTER
         drawn += f'<text class="name" x="{x:.1f}" y="14">{escape(one.name)}</text>'

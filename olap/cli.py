@@ -1,4 +1,4 @@
-"""The commands `penguinmails marts …` and `penguinmails sql`.
+"""The commands `penguinmails marts …`, `penguinmails report` and `penguinmails sql`.
 
 Belongs here: options, what people see. Does not belong here: the work itself.
 """
@@ -221,6 +221,25 @@ def follow(interval: float, as_json: bool) -> None:
     following.follow(resolve(), stop, interval_seconds=interval, report=report)
 
 
+@marts.command("snapshots")
+@json_option
+def list_snapshots(as_json: bool) -> None:
+    """Show which publications are kept to go back to or to ask ('penguinmails sql --publication NUMBER')."""
+    from penguinmails.olap.snapshots import kept_snapshots
+    from penguinmails.stack.stores import resolve
+
+    kept = kept_snapshots(resolve())
+    if as_json:
+        print_json(kept)
+        return
+    table = Table("number", "published, UTC", "size", "readers")
+    table.columns[2].justify = "right"
+    for found in kept:
+        now = "see this one" if found.is_newest else ""
+        table.add_row(str(found.number), f"{found.published_at:%Y-%m-%d %H:%M:%S}", size(found.size_bytes), now)
+    console.print(table)
+
+
 @marts.command()
 @click.argument("number", type=int)
 @json_option
@@ -238,7 +257,14 @@ def rollback(number: int, as_json: bool) -> None:
 
 @marts.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "csv", "duckdb"]),
+    default="parquet",
+    show_default=True,
+    help="duckdb: one file with all marts and their comments, to be given away whole.",
+)
 @click.option("--mart", "names", multiple=True, help="Only this mart; may be given several times.")
 @click.option("--tenant", type=click.UUID, help="Only this tenant's rows.")
 @json_option
@@ -251,16 +277,16 @@ def export(folder: Path, form: str, names: tuple[str, ...], tenant: UUID | None,
     if as_json:
         print_json(files)
     else:
-        console.print(f"{len(files)} marts, {sum(file.rows for file in files):,} rows written to {folder}")
+        console.print(f"{len(files)} files, {sum(file.rows for file in files):,} rows written to {folder}")
 
 
-@marts.command()
+@click.command()
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), default=Path("report.html"), show_default=True
 )
 @json_option
 def report(output: Path, as_json: bool) -> None:
-    """Write one HTML file with charts for executives and deliverability."""
+    """Write one HTML file with charts: volume, deliverability, engagement, cost, retention."""
     from penguinmails.olap.report import write_report
     from penguinmails.stack.stores import resolve
 
@@ -269,6 +295,9 @@ def report(output: Path, as_json: bool) -> None:
         print_json({"path": output, "as_of": made.as_of})
     else:
         console.print(f"Report written to {output}")
+
+
+marts.add_command(report)
 
 
 @marts.command()
@@ -291,20 +320,30 @@ def compact(really: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("statement")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    help="Default: what the ending of --output says, otherwise a table on the screen.",
+)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write instead of the screen.")
-@click.option("--rows", default=100, show_default=True, help="Rows shown of a table on the screen.")
+@click.option("--rows", type=click.IntRange(min=1), default=100, show_default=True, help="Rows shown on the screen.")
+@click.option("--publication", type=int, help="Ask a kept publication instead of the newest ('marts snapshots').")
 @json_option
-def sql(statement: str, form: str, output: Path | None, rows: int, as_json: bool) -> None:
-    """Ask the published marts: penguinmails sql "SELECT * FROM campaign_analytics"."""
+def sql(
+    statement: str, form: str | None, output: Path | None, rows: int, publication: int | None, as_json: bool
+) -> None:
+    """Ask the published marts: penguinmails sql "SELECT * FROM campaign_analytics"; "-" reads the question from input."""
     from penguinmails.olap import answers
     from penguinmails.stack.stores import resolve
 
-    form = "json" if as_json else form
-    with answers.ask(resolve(), statement) as answer:
-        if form == "table" and output is None:
+    form = "json" if as_json else answers.form_of(form, output)
+    if statement == "-":
+        statement = click.get_text_stream("stdin").read()
+    with answers.ask(resolve(), statement, publication=publication) as answer:
+        if form == "table":
             answers.show(answer, rows)
         else:
-            written = answers.write(answer, "csv" if form == "table" else form, output)
+            written = answers.write(answer, form, output)
             if output is not None:
                 notes.print(f"{written:,} rows written to {output}")

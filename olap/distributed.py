@@ -37,8 +37,8 @@ from penguinmails.olap.publishing import (
     clear_away,
     next_number,
     put_in_place,
-    snapshot_path,
 )
+from penguinmails.olap.reading import snapshot_path
 from penguinmails.olap.reconcile import EventCount, compare_events, require_agreement
 from penguinmails.olap.roll_up import extract, landing_of
 from penguinmails.stack.clock import utc_now

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from penguinmails.olap.publishing import published_at_of, snapshots
+from penguinmails.olap.publishing import published_at_of
+from penguinmails.olap.reading import snapshots
 from penguinmails.olap.roll_up import landing_of
 from penguinmails.stack.stores import Stores
 

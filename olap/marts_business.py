@@ -14,7 +14,7 @@ _MONEY = "units of the platform's currency a month"
 
 
 def _money(name: str, description: str, formula: str) -> Column:
-    return Column(name, "DECIMAL(18, 4)", description, _MONEY, formula)
+    return Column(name, "DECIMAL(18,4)", description, _MONEY, formula)
 
 
 def _count(name: str, description: str, unit: str, formula: str) -> Column:
@@ -114,7 +114,7 @@ EXECUTIVE_BUSINESS_SUMMARY = Mart(
         _count("emails_delivered", "Messages delivered in those days.", "messages", "email_daily.delivered"),
         Column(
             "cost_per_delivered_email",
-            "DECIMAL(18, 6)",
+            "DECIMAL(18,6)",
             "Cost of one delivered message; empty when none was.",
             "units of the platform's currency",
             "infrastructure_cost / emails_delivered",

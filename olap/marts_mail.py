@@ -137,7 +137,11 @@ MAILBOX_ANALYTICS = Mart(
         ),
         _HEALTH,
         Column(
-            "current_volume", "BIGINT", "Messages sent on its last day of sending, warm-up included.", "messages a day"
+            "current_volume",
+            "BIGINT",
+            "Messages sent on its last day of sending, warm-up included.",
+            "messages a day",
+            "email_cohort_daily.sent of that day",
         ),
         Column(
             "campaign_status",

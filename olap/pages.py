@@ -27,7 +27,7 @@ nav{margin:.8rem 0}nav a{margin-right:1.1rem;color:inherit}.pair{display:grid;gr
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(10.5rem,1fr));gap:.8rem;margin:1rem 0}
 .tiles div{background:var(--raised);border:1px solid var(--line);border-radius:.5rem;padding:.7rem .9rem}
 .tiles b{display:block;font-size:1.45rem;line-height:1.3;font-variant-numeric:tabular-nums}.tiles small{display:block}
-.better{color:var(--good)}.worse{color:var(--bad)}.wide{overflow-x:auto}
+.tiles .better{color:var(--good)}.tiles .worse{color:var(--bad)}.wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.32rem .6rem;border-bottom:1px solid var(--line);white-space:nowrap}
 th{color:var(--muted);font-weight:600}th.number,td.number{text-align:right}td.id{font-family:ui-monospace,monospace;font-size:12px}
@@ -128,7 +128,8 @@ def _cell(value: object) -> str:
     if value is None:
         return '<td class="number">–</td>'
     if isinstance(value, float | Decimal):
-        return f'<td class="number">{value:,.2f}</td>'
+        places = 4 if isinstance(value, Decimal) and 0 < abs(value) < 1 else 2
+        return f'<td class="number">{value:,.{places}f}</td>'
     if isinstance(value, int):
         return f'<td class="number">{value:,}</td>'
     text = str(value)

@@ -22,7 +22,7 @@ from penguinmails.olap.facts import FACTS
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
 from penguinmails.olap.mart_file import STORAGE_VERSION, write_changes, write_whole
 from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
-from penguinmails.olap.reading import published_path
+from penguinmails.olap.reading import number_of, published_path, snapshot_path, snapshots
 from penguinmails.olap.reconcile import reconcile_build, require_agreement
 from penguinmails.olap.semantic_layer import described_metrics
 from penguinmails.stack.clock import utc_now
@@ -122,16 +122,6 @@ def publish(
         )
 
 
-def snapshots(folder: Path) -> list[Path]:
-    """Returns the kept published files, oldest first."""
-    return sorted((folder / "snapshots").glob("marts-*.duckdb"))
-
-
-def snapshot_path(folder: Path, number: int) -> Path:
-    """Returns where the published file of that number is or would be."""
-    return folder / "snapshots" / f"marts-{number:08d}.duckdb"
-
-
 def _base(build: Build, folder: Path) -> tuple[Path | None, int]:
     """Returns the file that the next can be built upon, if there is one, and how many were built so by then."""
     row = build.connection.execute(_PUBLISH["published_file"], {"declarations": _declarations()}).fetchone()
@@ -165,7 +155,7 @@ def _declarations() -> str:
 def next_number(folder: Path) -> int:
     """Returns the number of the next publication."""
     existing = snapshots(folder)
-    return int(existing[-1].stem.removeprefix("marts-")) + 1 if existing else 1
+    return number_of(existing[-1]) + 1 if existing else 1
 
 
 def published_at_of(path: Path) -> datetime:

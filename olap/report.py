@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from penguinmails.olap.charts import Limit, Series, bar_chart, line_chart, standalone
+from penguinmails.olap.charts import NARROW, WIDE, Limit, Series, bar_chart, line_chart, standalone
 from penguinmails.olap.metrics import METRICS
 from penguinmails.olap.pages import Tile, figure, heat_table, page, section, table, tiles
 from penguinmails.olap.quarantine import REASONS
@@ -79,7 +79,7 @@ def make_report(stores: Stores, *, clock: Callable[[], datetime] = utc_now) -> R
         f"<nav>{links}</nav>"
     )
     body = [head, *(section(anchor, title, *content) for anchor, (title, content) in sections.items()), _definitions()]
-    return Report(page("PenguinMails report", body), standalone(volume), as_of)
+    return Report(page("PenguinMails report", body), standalone(volume), as_of.replace(tzinfo=UTC))
 
 
 def write_report(stores: Stores, output: Path, *, clock: Callable[[], datetime] = utc_now) -> Report:
@@ -114,7 +114,7 @@ def _summary(connection: duckdb.DuckDBPyConnection) -> str:
         Tile(
             f"infrastructure {_MONEY}",
             f"{cost:,.2f}",
-            "" if per_thousand is None else f"{per_thousand:,.2f} per 1,000 delivered",
+            f"{per_thousand:,.2f} per 1,000 delivered" if per_thousand else "",
         ),
         Tile(
             f"margin {_MONEY}",
@@ -132,7 +132,9 @@ def _counted(name: str, now: Sequence[Any] | None, before: Sequence[Any] | None,
     if before is None or not before[place]:
         return Tile(name, f"{now[place]:,}", "nothing in the 30 days before")
     change = 100 * (now[place] / before[place] - 1)
-    return Tile(name, f"{now[place]:,}", f"{change:+,.1f} % against the 30 days before", change >= 0)
+    return Tile(
+        name, f"{now[place]:,}", f"{change:+,.1f} % against the 30 days before", None if change == 0 else change > 0
+    )
 
 
 def _rated(
@@ -170,17 +172,23 @@ def _deliverability(connection: duckdb.DuckDBPyConnection) -> list[str]:
         ),
         '<div class="pair">',
         figure(
-            _rates_chart("Bounce rate", rates, ("bounce_rate",), limits=(BOUNCE_LIMIT,)),
+            _rates_chart("Bounce rate", rates, ("bounce_rate",), limits=(BOUNCE_LIMIT,), width=NARROW),
             "Bounce rate",
             "of the messages sent",
         ),
         figure(
-            _rates_chart("Complaint rate", rates, ("complaint_rate",), limits=(COMPLAINT_LIMIT,)),
+            _rates_chart("Complaint rate", rates, ("complaint_rate",), limits=(COMPLAINT_LIMIT,), width=NARROW),
             "Complaint rate",
             "of the messages delivered",
         ),
         figure(
-            bar_chart("Mailboxes by health score", ranges, [Series("mailboxes", _column(health, 1))], unit="mailboxes"),
+            bar_chart(
+                "Mailboxes by health score",
+                ranges,
+                [Series("mailboxes", _column(health, 1))],
+                unit="mailboxes",
+                width=NARROW,
+            ),
             "Mailboxes by health score",
             "0 burned, 100 sound",
         ),
@@ -190,6 +198,7 @@ def _deliverability(connection: duckdb.DuckDBPyConnection) -> list[str]:
                 [state for state, _ in warmups],
                 [Series("mailboxes", _column(warmups, 1))],
                 unit="mailboxes",
+                width=NARROW,
             ),
             "Mailboxes by warm-up",
             "warmed after 28 days of warm-up mail",
@@ -225,11 +234,11 @@ def _cost(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [
         '<div class="pair">',
         figure(
-            bar_chart("Plan and cost", [str(row[0])[:8] for row in costliest], money, unit="a month")
+            bar_chart("Plan and cost", [str(row[0])[-4:] for row in costliest], money, unit="a month", width=NARROW)
             if costliest
             else '<p class="muted">No domain is assigned to an address: nothing is allocated.</p>',
             "What the costliest tenants pay and cost",
-            _MONEY,
+            f"{_MONEY}; last letters of the tenant's id",
         ),
         figure(
             bar_chart(
@@ -237,6 +246,7 @@ def _cost(connection: duckdb.DuckDBPyConnection) -> list[str]:
                 [state for state, _ in states],
                 [Series("tenants", _column(states, 1))],
                 unit="tenants",
+                width=NARROW,
             ),
             "Tenants by plan against cost",
             "above 2 excellent, 1.5 good, 1 monitor",
@@ -289,9 +299,11 @@ def _definitions() -> str:
     return f"<footer>{rates} (percent). {note}</footer>"
 
 
-def _rates_chart(title: str, rates: Rows, names: Sequence[str], *, limits: Sequence[Limit] = ()) -> str:
+def _rates_chart(
+    title: str, rates: Rows, names: Sequence[str], *, limits: Sequence[Limit] = (), width: int = WIDE
+) -> str:
     series = [Series(name.replace("_", " "), _column(rates, 1 + _PLACE_OF_RATE[name])) for name in names]
-    return line_chart(title, _days(rates), series, unit="%", limits=limits)
+    return line_chart(title, _days(rates), series, unit="%", limits=limits, width=width)
 
 
 def _months(month: date) -> int:

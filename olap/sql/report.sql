@@ -1,12 +1,28 @@
 -- What the report shows; asked of the published marts. "The last 30 days" end with the last day on which anything was sent.
 
 -- name: days
--- Volume of the last ninety days with any.
-SELECT day, SUM(sent) AS sent, SUM(delivered) AS delivered, SUM(replied) AS replied, SUM(bounced) AS bounced
-FROM tenant_daily
-WHERE day > (SELECT MAX(day) FROM tenant_daily) - INTERVAL 90 DAY
-GROUP BY day
-ORDER BY day;
+-- Volume of the last ninety days, those without any included.
+WITH bounds AS (
+    SELECT MAX(day) AS last_day, GREATEST(MIN(day), MAX(day) - INTERVAL 89 DAY) AS first_day
+    FROM tenant_daily
+),
+
+days AS (
+    SELECT CAST(UNNEST(GENERATE_SERIES(first_day, last_day, INTERVAL 1 DAY)) AS DATE) AS day
+    FROM bounds
+)
+
+SELECT
+    days.day,
+    COALESCE(SUM(daily.sent), 0) AS sent,
+    COALESCE(SUM(daily.delivered), 0) AS delivered,
+    COALESCE(SUM(daily.replied), 0) AS replied,
+    COALESCE(SUM(daily.bounced), 0) AS bounced
+FROM days
+LEFT JOIN tenant_daily AS daily
+    ON days.day = daily.day
+GROUP BY days.day
+ORDER BY days.day;
 
 -- name: rates
 -- Rates of the messages sent on each of those days, in the order of the semantic layer.

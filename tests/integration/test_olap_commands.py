@@ -159,8 +159,11 @@ def test_the_report_is_one_file_that_needs_nothing_else(command: Command, filled
     html = (tmp_path / "report.html").read_text()
     for outside in ("http://", "https://", "<script", "<link", "src="):
         assert outside not in html
-    document = ElementTree.fromstring(html.removeprefix("<!doctype html>").replace('<meta charset="utf-8">', ""))
-    assert len(document.findall(".//svg")) == 3
+    document = ElementTree.fromstring(html.removeprefix("<!doctype html>\n"))
+    titles = [part.text for part in document.findall(".//h2")]
+    assert titles == ["Summary", "Volume", "Deliverability", "Engagement", "Cost and margin", "Retention", "Data"]
+    assert len(document.findall(".//svg")) >= 6
+    assert all(chart.get("aria-label") for chart in document.findall(".//svg"))
     assert str(named("t1.c1")) in html
 
 

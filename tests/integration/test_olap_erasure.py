@@ -22,8 +22,8 @@ from olap_support import (  # noqa: F401 - fixtures
 
 from penguinmails.olap.build import build_path, open_build
 from penguinmails.olap.compacting import compact
-from penguinmails.olap.publishing import KEPT_FOR, clear_away, publish, published_at_of, snapshot_path, snapshots
-from penguinmails.olap.reading import open_marts
+from penguinmails.olap.publishing import KEPT_FOR, clear_away, publish, published_at_of
+from penguinmails.olap.reading import open_marts, snapshot_path, snapshots
 from penguinmails.olap.roll_up import rebuild, roll_up
 from penguinmails.oltp.erasure import forget_person
 from penguinmails.stack.stores import Stores

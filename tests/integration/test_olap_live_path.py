@@ -24,7 +24,8 @@ from olap_support import (  # noqa: F401 - fixtures
 
 from penguinmails.olap.following import follow
 from penguinmails.olap.live_path import LAG_LIMIT_SECONDS, live_path_state
-from penguinmails.olap.publishing import publish, snapshots
+from penguinmails.olap.publishing import publish
+from penguinmails.olap.reading import snapshots
 from penguinmails.olap.roll_up import roll_up
 from penguinmails.olap.statistics import published_state
 from penguinmails.pipelines.checks.olap_live_path import OBSERVE_SECONDS, live_path_keeps_up, marts_lag

@@ -19,8 +19,8 @@ from olap_support import (  # noqa: F401 - fixtures
 
 from penguinmails.olap.errors import ReconciliationFailed
 from penguinmails.olap.metrics import METRICS
-from penguinmails.olap.publishing import publish, snapshots
-from penguinmails.olap.reading import open_marts
+from penguinmails.olap.publishing import publish
+from penguinmails.olap.reading import open_marts, snapshots
 from penguinmails.olap.roll_up import roll_up
 from penguinmails.stack.stores import Stores
 

@@ -30,8 +30,8 @@ from penguinmails.olap.errors import (
 from penguinmails.olap.landing import manifest_key
 from penguinmails.olap.lock import one_at_a_time
 from penguinmails.olap.marts import MARTS
-from penguinmails.olap.publishing import publish, snapshots
-from penguinmails.olap.reading import newest_snapshot, open_marts
+from penguinmails.olap.publishing import publish
+from penguinmails.olap.reading import newest_snapshot, open_marts, snapshots
 from penguinmails.olap.reconcile import reconcile
 from penguinmails.olap.roll_up import landing_of, rebuild, roll_up
 from penguinmails.olap.statistics import published_state
