@@ -55,7 +55,8 @@ def relay(metrics_port: int | None) -> None:
     from penguinmails.queue.schema import migrated_stores
 
     times = _times("relay", metrics_port)
-    running = Relay(migrated_stores(), on_hand_off=times.handed_off if times else None)
+    observed: Any = {"on_hand_off": times.handed_off, "on_operation": times.operation} if times else {}
+    running = Relay(migrated_stores(), **observed)
     _serve_metrics("relay", running.counts, times, metrics_port)
     notes.print("Relay runs; Ctrl-C stops it.")
     running.run(_until_signal())
@@ -101,7 +102,8 @@ def worker(
         from penguinmails.queue.process_metrics import ObservedExecutor
 
         executor = ObservedExecutor(executor, times)
-    running = Worker(migrated_stores(), served, executor)
+    observed: Any = {"on_operation": times.operation} if times else {}
+    running = Worker(migrated_stores(), served, executor, **observed)
     _serve_metrics("worker", running.counts, times, metrics_port)
     notes.print(f"Worker with {slots} slots serves {', '.join(served)}; Ctrl-C stops it.")
     running.run(_until_signal())

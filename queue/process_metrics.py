@@ -102,9 +102,14 @@ COUNTERS: Mapping[str, tuple[ProcessCounter, ...]] = {
 HAND_OFF = ProcessHistogram("job_handoff_seconds", "From ready to handed over to Redis.", ("queue",))
 WAIT = ProcessHistogram("job_wait_seconds", "From ready to started.", ("queue",))
 DURATION = ProcessHistogram("job_duration_seconds", "From started to ended.", ("queue", "outcome"))
+OPERATION = ProcessHistogram(
+    "messaging_client_operation_duration_seconds",
+    "How long handing a batch over (send), taking one (receive) and ending one (ack) took, by OpenTelemetry's name.",
+    OPEN_TELEMETRY_LABELS,
+)
 HISTOGRAMS: Mapping[str, tuple[ProcessHistogram, ...]] = {
-    "relay": (HAND_OFF,),
-    "worker": (WAIT, DURATION),
+    "relay": (HAND_OFF, OPERATION),
+    "worker": (WAIT, DURATION, OPERATION),
     "reaper": (),
 }
 _OPEN_TELEMETRY_DURATION = "messaging_process_duration_seconds"
@@ -137,6 +142,10 @@ class ProcessTimes:
         for each in outcomes:
             outcome = Kind.SUCCEEDED if each.kind is Kind.FINISHED_BY_HANDLER else each.kind
             histogram.labels(each.job.queue_name, outcome.value).observe(each.run_seconds)
+
+    def operation(self, name: str, seconds: float) -> None:
+        """Takes down how long an operation on a batch took."""
+        self._histograms[OPERATION.name].labels(OPEN_TELEMETRY_SYSTEM, name).observe(seconds)
 
     def collect(self) -> Iterator[Metric]:
         """Yields each histogram, and the run times once more by OpenTelemetry's name."""

@@ -22,6 +22,7 @@ from penguinmails.queue.errors import FastLaneUnavailable
 from penguinmails.queue.fast_lane import FastLane
 from penguinmails.queue.leases import QUERIES as LEASES
 from penguinmails.queue.leases import Lease
+from penguinmails.queue.outages import Outage
 from penguinmails.queue.reconciler import QUERIES, mirror_dead_letters, notice_another_redis, reconcile
 from penguinmails.queue.relay import put_back
 from penguinmails.stack.errors import ServerError
@@ -87,13 +88,16 @@ class Reaper:
     def run(self, stop: Callable[[], bool]) -> None:
         """Sweeps until `stop` says so; waits while another reaper is at work."""
         lease: Lease | None = None
+        outage = Outage("reaper", "PostgreSQL")
         try:
             while not stop():
                 try:
                     lease = lease or Lease(self._stores.queue_url, "reaper", self._configuration, begins_anew=True)
                     if self._take_turn():
                         self.step()
-                except (psycopg.OperationalError, ServerError):
+                    outage.ended()
+                except (psycopg.OperationalError, ServerError) as error:
+                    outage.began(error)
                     self._disconnect()
                     time.sleep(_RECONNECT_SECONDS)
                     continue

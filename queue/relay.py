@@ -20,6 +20,7 @@ from penguinmails.queue.errors import FastLaneUnavailable
 from penguinmails.queue.fast_lane import FastLane, HandOff, Ticket
 from penguinmails.queue.handlers import PROTOCOL
 from penguinmails.queue.leases import Lease
+from penguinmails.queue.outages import Outage
 from penguinmails.queue.queues import Band
 from penguinmails.stack.errors import ServerError
 from penguinmails.stack.stores import Stores
@@ -43,6 +44,7 @@ class Relay:
 
     Args:
         on_hand_off: is told what Redis has just taken.
+        on_operation: is told how many seconds an operation took ("send").
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class Relay:
         *,
         configuration: Configuration = DEFAULTS,
         on_hand_off: Callable[[Sequence[HandOff]], None] | None = None,
+        on_operation: Callable[[str, float], None] = lambda _, __: None,
     ) -> None:
         self.counts = RelayCounts()
         self._stores = stores
         self._configuration = configuration
         self._on_hand_off = on_hand_off
+        self._on_operation = on_operation
         self._fast_lane = FastLane.open(stores)
         self._connection: Connection | None = None
         self._housekeeping_at = 0.0
@@ -69,14 +73,18 @@ class Relay:
         self._wait_for_safe_redis(stop)
         lease: Lease | None = None
         busy_at = 0.0
+        outage = Outage("relay", "a server")
         try:
             while not stop():
                 try:
                     lease = lease or Lease(self._stores.queue_url, "relay", self._configuration, begins_anew=True)
-                    if self.step():
+                    moved = self.step()
+                    outage.ended()
+                    if moved:
                         busy_at = time.monotonic()
                         continue
-                except (psycopg.OperationalError, ServerError):
+                except (psycopg.OperationalError, ServerError) as error:
+                    outage.began(error)
                     self._disconnect()
                     time.sleep(_RECONNECT_SECONDS)
                     continue
@@ -130,11 +138,13 @@ class Relay:
         return [(name, band, count) for (name, band), count in room.items() if count > 0]
 
     def _push(self, connection: Connection, hand_offs: list[HandOff]) -> None:
+        began = time.monotonic()
         try:
             self._fast_lane.push(hand_offs)
         except FastLaneUnavailable:
             self.counts.put_back += put_back(connection, [job.ticket for job in hand_offs])
             raise
+        self._on_operation("send", time.monotonic() - began)
         self.counts.handed_off += len(hand_offs)
         if self._on_hand_off is not None:
             self._on_hand_off(hand_offs)

@@ -24,7 +24,7 @@ class Settled:
 
     completed: list[UUID] = field(default_factory=list)
     retried: list[UUID] = field(default_factory=list)
-    buried: list[UUID] = field(default_factory=list)
+    buried: list[Outcome] = field(default_factory=list)
     released: list[UUID] = field(default_factory=list)
     fenced: int = 0
     """Outcomes that came too late: the job had been taken away."""
@@ -105,7 +105,7 @@ def _fail(
         if outcome.job.id not in accepted:
             settled.fenced += 1
         elif is_final:
-            settled.buried.append(outcome.job.id)
+            settled.buried.append(outcome)
         else:
             settled.retried.append(outcome.job.id)
 

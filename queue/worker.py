@@ -9,6 +9,7 @@ statements (sql/protocol.sql), other processes' remains (reaper.py).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,12 +27,14 @@ from penguinmails.queue.executors import Executor
 from penguinmails.queue.fast_lane import FastLane, Ticket, read_ticket
 from penguinmails.queue.handlers import PROTOCOL, StartedJob
 from penguinmails.queue.leases import Lease
+from penguinmails.queue.outages import Outage
 from penguinmails.queue.queues import Band
 from penguinmails.queue.relay import claim
 from penguinmails.queue.settlement import Settled, note_progress, release, settle, still_owned
 from penguinmails.stack.errors import ServerError
 from penguinmails.stack.stores import Stores
 
+_log = logging.getLogger(__name__)
 _FLUSH_SECONDS = 0.025
 _WITHOUT_REDIS_SECONDS = 1.0
 """How long jobs go around Redis before it is tried again."""
@@ -65,6 +68,7 @@ class Worker:
     Args:
         queue_names: the queues to serve, those named first before others of the same band.
         executor: where handlers run; closed with the worker.
+        on_operation: is told how many seconds an operation took ("receive" or "ack").
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Worker:
         *,
         configuration: Configuration = DEFAULTS,
         random: Random | None = None,
+        on_operation: Callable[[str, float], None] = lambda _, __: None,
     ) -> None:
         self.counts = WorkerCounts()
         self._stores = stores
@@ -83,7 +88,9 @@ class Worker:
         self._configuration = configuration
         self._random = random or Random()  # noqa: S311 - jitter, no secret
         self._fast_lane = FastLane.open(stores)
+        self._on_operation = on_operation
         self._redis_again_at = 0.0
+        self._redis_outage = Outage("worker", "Redis")
         self._connection: Connection | None = None
         self._lease: Lease | None = None
         self._outcomes: list[Outcome] = []
@@ -99,11 +106,14 @@ class Worker:
     def run(self, stop: Callable[[], bool]) -> None:
         """Works until `stop` says so, then ends what runs within the time allowed and gives back the rest."""
         self.require_safe_redis()
+        outage = Outage("worker", "PostgreSQL")
         try:
             while not stop():
                 try:
                     moved = self.step()
-                except (psycopg.OperationalError, ServerError):
+                    outage.ended()
+                except (psycopg.OperationalError, ServerError) as error:
+                    outage.began(error)
                     self.reconnect()
                     time.sleep(_RECONNECT_SECONDS)
                     continue
@@ -120,8 +130,8 @@ class Worker:
         """
         try:
             self._fast_lane.require_safe()
-        except FastLaneUnavailable:
-            self._avoid_redis()
+        except FastLaneUnavailable as error:
+            self._avoid_redis(error)
 
     @property
     def is_idle(self) -> bool:
@@ -213,12 +223,16 @@ class Worker:
         if not self._outcomes or not (is_time or len(self._outcomes) >= self._configuration.batch):
             return 0
         assert self._lease is not None  # noqa: S101 - outcomes come from jobs that were started under it
+        began = time.monotonic()
         settled = settle(
             connection, self._lease.id, self._outcomes, crash_limit=self._configuration.crash_limit, random=self._random
         )
+        self._on_operation("ack", time.monotonic() - began)
         count = len(self._outcomes)
         self._outcomes = []
         self._count(settled)
+        for each in settled.buried:
+            _log.warning("job %s of %s is a dead letter: %s", each.job.id, each.job.queue_name, each.error)
         self._note_ends(settled)
         return count
 
@@ -254,8 +268,8 @@ class Worker:
             return self._take_without_redis(connection, room)
         try:
             return self._take_reserved(connection, room)
-        except FastLaneUnavailable:
-            self._avoid_redis()
+        except FastLaneUnavailable as error:
+            self._avoid_redis(error)
             return 0
 
     def _take_reserved(self, connection: Connection, room: int) -> int:
@@ -263,7 +277,9 @@ class Worker:
         if self._may_hold_reserved:  # a start that failed half-way: what it did is adopted, the rest is to be missed
             self._fast_lane.clear_reserved(self._lease.id)
         self._may_hold_reserved = True
+        began = time.monotonic()
         messages = self._fast_lane.reserve(self._lease.id, self._queue_names, room)
+        self._redis_outage.ended()
         if not messages:
             self._may_hold_reserved = False
             return 0
@@ -274,6 +290,7 @@ class Worker:
             self.counts.foreign += len(foreign)
         jobs = self._start(connection, list(dict.fromkeys(ticket for ticket in read if ticket is not None)))
         self.counts.stale += len(messages) - read.count(None) - len(jobs)
+        self._on_operation("receive", time.monotonic() - began)
         self._submit(jobs)
         self._fast_lane.clear_reserved(self._lease.id)
         self._may_hold_reserved = False
@@ -347,8 +364,8 @@ class Worker:
         if running:
             try:
                 self._fast_lane.note_started(self._lease.id, running)
-            except FastLaneUnavailable:
-                self._avoid_redis()
+            except FastLaneUnavailable as error:
+                self._avoid_redis(error)
 
     def _note_ends(self, settled: Settled) -> None:
         """Mirrors ends in Redis, where people and other programs may look; PostgreSQL has them already."""
@@ -358,16 +375,18 @@ class Worker:
             if settled.completed:
                 self._fast_lane.note_ended("completed", settled.completed)
             if settled.buried:
-                self._fast_lane.note_ended("failed", settled.buried)
-        except FastLaneUnavailable:
-            self._avoid_redis()
+                self._fast_lane.note_ended("failed", [each.job.id for each in settled.buried])
+        except FastLaneUnavailable as error:
+            self._avoid_redis(error)
 
-    def _avoid_redis(self) -> None:
+    def _avoid_redis(self, error: FastLaneUnavailable) -> None:
+        self._redis_outage.began(error)
         self._redis_again_at = time.monotonic() + _WITHOUT_REDIS_SECONDS
 
     def _forget_everything(self) -> None:
         """The lease ran out: others may have our jobs. Ends every run, reports nothing, begins anew under a new id."""
         self.counts.leases_lost += 1
+        _log.warning("worker: its lease ran out; %d jobs are left to others", len(self._executor.in_hand()))
         self._executor.abandon()
         self._outcomes = []
         self._started_lately, self._to_be_noted = set(), set()

@@ -1,8 +1,8 @@
 -- Hands a batch of jobs over: a short-lived status hash each, then the messages of a lane into its list in one call, and their ids
--- into the product's set of recent jobs (for whoever reads it; nothing here is decided by it, so it may stay small).
+-- into the product's set of recent jobs (for whoever reads it; nothing here is decided by it, so it begins anew when it is large).
 -- KEYS[1..n] lists. ARGV[1] seconds the hashes live, ARGV[2..n+1] how many jobs go to each list; then four a job, list by list
 -- and soonest first: id, gen, attempts so far, message.
-local RECENT_SECONDS, MOST_RECENT = 3600, 10000
+local RECENT_SECONDS, MOST_RECENT = 3600, 50000
 local hash_seconds = ARGV[1]
 local at = 2 + #KEYS
 for position, list in ipairs(KEYS) do
@@ -18,11 +18,10 @@ for position, list in ipairs(KEYS) do
   redis.call('LPUSH', list, unpack(messages))
   local name = list:match('^queue:(.*):high$') or list:match('^queue:(.*):low$') or list:match('^queue:(.*)$')
   local recent = 'recent_jobs:' .. name
-  redis.call('SADD', recent, unpack(ids))
-  local beyond = redis.call('SCARD', recent) - MOST_RECENT
-  if beyond > 0 then
-    redis.call('SPOP', recent, beyond)
+  if redis.call('SCARD', recent) >= MOST_RECENT then
+    redis.call('UNLINK', recent)
   end
+  redis.call('SADD', recent, unpack(ids))
   redis.call('EXPIRE', recent, RECENT_SECONDS)
 end
 return at

@@ -69,10 +69,12 @@ def test_each_process_serves_its_counts_and_times(stores: Stores, connection: ps
     enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(5)))
     enqueue_many(connection, [NewJob(QUEUE, {"note": "fail"})])
     times = {kind: ProcessTimes(kind) for kind in COUNTERS}
-    relay = Relay(stores, configuration=STEADY, on_hand_off=times["relay"].handed_off)
+    relay = Relay(
+        stores, configuration=STEADY, on_hand_off=times["relay"].handed_off, on_operation=times["relay"].operation
+    )
     assert relay.step() == 6
     executor = ObservedExecutor(InlineExecutor(handlers_of(fail_on_request)), times["worker"])
-    worker = Worker(stores, [QUEUE], executor, configuration=STEADY)
+    worker = Worker(stores, [QUEUE], executor, configuration=STEADY, on_operation=times["worker"].operation)
     while worker.counts.completed + worker.counts.retried < 6:
         worker.step()
     worker.close()
@@ -90,6 +92,9 @@ def test_each_process_serves_its_counts_and_times(stores: Stores, connection: ps
     of_queue = {("messaging_system", "penguin_queue"), ("messaging_destination_name", QUEUE)}
     failed = frozenset({*of_queue, ("messaging_operation_name", "process"), ("error_type", "failed")})
     assert seen["worker"]["messaging_process_duration_seconds_count", failed] == 1
+    for kind, operation in (("relay", "send"), ("worker", "receive"), ("worker", "ack")):
+        labels = frozenset({("messaging_system", "penguin_queue"), ("messaging_operation_name", operation)})
+        assert seen[kind]["messaging_client_operation_duration_seconds_count", labels] >= 1
     reasons = {"worker_dead": 4, "deadline": 2, "poison": 1, "handoff_lost": 5}
     assert reasons == {
         reason: seen["reaper"]["jobs_reclaimed_total", frozenset({("reason", reason)})] for reason in reasons
@@ -119,6 +124,8 @@ def test_every_name_of_the_product_is_served_and_the_dashboard_knows_no_other() 
         f"jobs_{end}_total" for end in ("enqueued", "completed", "failed", "retried", "dead", "reclaimed")
     }
     of_the_product |= {f"job_{time}_seconds_bucket" for time in ("wait", "handoff", "duration")}
+    of_the_product |= {"messaging_client_operation_duration_seconds_bucket"}
+    of_the_product |= {f"messaging_client_{end}_messages_total" for end in ("sent", "consumed")}
     of_the_product |= {"stale_messages_dropped_total", "fenced_completions_total"}
     assert of_the_product <= served
     expressions = [panel["targets"][0]["expr"] for panel in dashboard.dashboard()["panels"]]
