@@ -245,12 +245,15 @@ class _Run:
 
 def _grouped(bodies: Sequence[BodyToStore]) -> Iterator[tuple[PackGroup, list[BodyToStore]]]:
     """Yields the messages of each pack: one retention class and month of intake, in order of message id."""
-    groups: dict[PackGroup, list[BodyToStore]] = defaultdict(list)
+    groups: dict[tuple[str, str, int, int], list[BodyToStore]] = defaultdict(list)
     for body in bodies:
-        name = retention_class(body.direction, body.message_type).name
-        groups[PackGroup(body.tenant_id, name, body.created.date().replace(day=1))].append(body)
-    for group, members in groups.items():
-        yield group, sorted(members, key=lambda body: body.message_id)
+        groups[body.direction, body.message_type, body.created.year, body.created.month].append(body)
+    merged: dict[PackGroup, list[BodyToStore]] = defaultdict(list)
+    for (direction, message_type, year, month), members in groups.items():
+        name = retention_class(direction, message_type).name
+        merged[PackGroup(members[0].tenant_id, name, date(year, month, 1))] += members
+    for group, members in merged.items():
+        yield group, sorted(members, key=lambda body: body.message_id.int)
 
 
 def _remove(bodies: MessageBodies, stored_before: datetime, at_step: AtStep) -> int:

@@ -17,7 +17,7 @@ from typing import cast
 
 from penguinmails.stack.errors import InputError
 
-_ATTACHED = re.compile(rb"content-disposition\s*:|name\*?[0-9*]*\s*=", re.IGNORECASE)
+_ATTACHED = re.compile(rb"content-disposition\s*:|name\*?[0-9*]*\s*=")
 _PARSER_FAILURES = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RecursionError, MessageError)
 """What the email package is known to raise on mail that is broken badly enough."""
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
@@ -70,7 +70,8 @@ def attachments(raw: bytes) -> list[Attachment]:
 
 def may_have_attachments(raw: bytes) -> bool:
     """Returns False where `attachments` is certain to find none; much cheaper than parsing."""
-    return _ATTACHED.search(raw) is not None
+    lowered = raw.lower()
+    return (b"name" in lowered or b"disposition" in lowered) and _ATTACHED.search(lowered) is not None
 
 
 def attachment(raw: bytes, number: int) -> Attachment:

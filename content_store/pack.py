@@ -18,7 +18,7 @@ from uuid import UUID
 
 import orjson
 
-from penguinmails.content_store.errors import PackMalformed
+from penguinmails.content_store.errors import ContentDamaged, PackMalformed
 from penguinmails.content_store.sealing import TenantKey, seal, unseal
 from penguinmails.content_store.storage_layout import PackGroup
 
@@ -91,7 +91,7 @@ def build_pack(directory: Directory, sealed: Sequence[bytes], key: TenantKey) ->
     """Returns the bytes of a pack; `sealed` are the messages in the directory's order."""
     header = Header(directory.group.tenant_id, directory.pack_id, key.generation).to_bytes()
     messages_bytes = sum(map(len, sealed))
-    closed = seal(_directory_bytes(directory), _directory_key(key, directory.pack_id), header)
+    closed = seal(zstd.compress(_directory_bytes(directory), 9), _directory_key(key, directory.pack_id), header)
     directory_offset = FIRST_FRAME_OFFSET + messages_bytes
     footer = _FOOTER_PAYLOAD.pack(directory_offset, len(closed), _MAGIC, VERSION)
     return b"".join(
@@ -102,6 +102,19 @@ def build_pack(directory: Directory, sealed: Sequence[bytes], key: TenantKey) ->
             *(_FRAME.pack(_FOOTER, len(footer)), footer),
         ]
     )
+
+
+def must_be_whole(pack: bytes, directory: Directory, key: TenantKey) -> None:
+    """Opens the directory of a pack that was just built as a reader would, and compares it.
+
+    Raises:
+        ContentDamaged, PackMalformed: building went wrong; store nothing.
+    """
+    thing = f"pack {directory.pack_id}"
+    closed, header = _closed_directory(pack, thing=thing)
+    opened = unseal(closed, _directory_key(key, header.pack_id), header.to_bytes(), thing=f"directory of {thing}")
+    if zstd.decompress(opened) != _directory_bytes(directory):
+        raise ContentDamaged(thing, "did not survive building", "Test this machine's memory; nothing was stored.")
 
 
 def read_header(pack: bytes, *, thing: str) -> Header:
@@ -141,14 +154,19 @@ def read_directory(pack: bytes, key: TenantKey, *, thing: str) -> Directory:
         PackMalformed: the bytes are not a whole pack.
         ContentDamaged: the directory was altered, or is another tenant's.
     """
-    header = read_header(pack, thing=thing)
-    offset, _ = directory_place(pack, len(pack), thing=thing)
-    closed = _payload(pack, offset, _DIRECTORY, thing=thing)
+    closed, header = _closed_directory(pack, thing=thing)
     opened = unseal(closed, _directory_key(key, header.pack_id), header.to_bytes(), thing=f"directory of {thing}")
     directory = _parse_directory(opened, header, thing=thing)
+    offset, _ = directory_place(pack, len(pack), thing=thing)
     if FIRST_FRAME_OFFSET + sum(entry.sealed_size_bytes for entry in directory.entries) != offset:
         raise PackMalformed(thing, "holds other messages than its directory says", _REMEDY)
     return directory
+
+
+def _closed_directory(pack: bytes, *, thing: str) -> tuple[bytes, Header]:
+    header = read_header(pack, thing=thing)
+    offset, _ = directory_place(pack, len(pack), thing=thing)
+    return _payload(pack, offset, _DIRECTORY, thing=thing), header
 
 
 def _directory_key(key: TenantKey, pack_id: UUID) -> bytes:
@@ -171,7 +189,7 @@ def _directory_bytes(directory: Directory) -> bytes:
         _column("Q", [entry.sealed_size_bytes for entry in entries]),
         _column("I", [entry.dictionary_id for entry in entries]),
     ]
-    return zstd.compress(b"".join([_LENGTH.pack(len(about)), about, *columns]), 9)
+    return b"".join([_LENGTH.pack(len(about)), about, *columns])
 
 
 def _parse_directory(compressed: bytes, header: Header, *, thing: str) -> Directory:

@@ -24,7 +24,7 @@ from penguinmails.content_store.codec import Dictionary
 from penguinmails.content_store.deletion import lock_tenant
 from penguinmails.content_store.errors import AttachmentLost, ContentDamaged, PackLost
 from penguinmails.content_store.index import QUERIES, Connection, Cursor
-from penguinmails.content_store.pack import Directory, Entry, build_pack, read_directory
+from penguinmails.content_store.pack import Directory, Entry, build_pack, must_be_whole
 from penguinmails.content_store.ports import BodyToStore
 from penguinmails.content_store.sealed_message import SealedMessage, seal_message
 from penguinmails.content_store.sealing import Form, TenantKey
@@ -80,8 +80,7 @@ def write_pack(
         attachments = find_attachments(connection, pack.group, pack.key, pack.bodies)
         directory, sealed = _seal(pack, pack_id, attachments)
         content = build_pack(directory, [message.sealed for message in sealed], pack.key)
-        if read_directory(content, pack.key, thing=f"pack {pack_id}").entries != directory.entries:
-            raise ContentDamaged(f"pack {pack_id}", "did not survive building", "Test this machine's memory.")
+        must_be_whole(content, directory, pack.key)
         at_step(HandOverStep.BUILT)
         digest = store_and_read_back(bucket, object_key, content, stored=lambda: at_step(HandOverStep.STORED))
         at_step(HandOverStep.READ_BACK)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 from dataclasses import dataclass
 from datetime import date, timedelta
 from uuid import UUID
@@ -21,6 +22,9 @@ from penguinmails.content_store.errors import ContentUnknown
 PREFIX = "content/v1/"
 """Everything of this tier in the bucket lies under it."""
 PACK_SUFFIX = ".pmpack"
+_DIGITS = "0123456789abcdefghijklmnopqrstuv"
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
+"""Two letters for ten bits. The standard library's base32 takes a tenth of a hand-over's time."""
 LEASE = timedelta(hours=1)
 """Longer than building and storing the biggest object can take; only then is an unfinished one taken for abandoned."""
 
@@ -37,7 +41,7 @@ class PackGroup:
 
 def storage_key(tenant_id: UUID, message_id: UUID) -> str:
     """Returns the storage key of a message."""
-    return f"{_letters(message_id)}.{_letters(tenant_id)}"
+    return f"{_letters(message_id)}.{_tenant_letters(tenant_id)}"
 
 
 def ids_of(key: str) -> tuple[UUID, UUID]:
@@ -73,7 +77,18 @@ def _tenant_prefix(tenant_id: UUID) -> str:
 
 
 def _letters(value: UUID) -> str:
-    return base64.b32hexencode(value.bytes).decode("ascii").rstrip("=").lower()
+    bits, pairs = value.int << 2, _PAIRS
+    return (
+        f"{pairs[bits >> 120]}{pairs[bits >> 110 & 1023]}{pairs[bits >> 100 & 1023]}{pairs[bits >> 90 & 1023]}"
+        f"{pairs[bits >> 80 & 1023]}{pairs[bits >> 70 & 1023]}{pairs[bits >> 60 & 1023]}{pairs[bits >> 50 & 1023]}"
+        f"{pairs[bits >> 40 & 1023]}{pairs[bits >> 30 & 1023]}{pairs[bits >> 20 & 1023]}{pairs[bits >> 10 & 1023]}"
+        f"{pairs[bits & 1023]}"
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _tenant_letters(tenant_id: UUID) -> str:
+    return _letters(tenant_id)
 
 
 def _uuid(letters: str) -> UUID:

@@ -153,12 +153,13 @@ class HandOverArea:
         return [Body(*row) for row in rows]
 
     def mark_stored(self, stored: Sequence[tuple[UUID, UUID, str]]) -> None:
-        with self.connection.cursor() as cursor:
-            cursor.executemany(
-                "UPDATE hand_over_area.bodies SET storage_key = %s, claimed_by = NULL,"
-                " stored_at = coalesce(stored_at, now()) WHERE tenant_id = %s AND message_id = %s",
-                [(key, tenant_id, message_id) for tenant_id, message_id, key in stored],
-            )
+        self.connection.execute(
+            "UPDATE hand_over_area.bodies SET storage_key = named.key, claimed_by = NULL,"
+            " stored_at = coalesce(stored_at, now())"
+            " FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS named (tenant_id, message_id, key)"
+            " WHERE bodies.tenant_id = named.tenant_id AND bodies.message_id = named.message_id",
+            [[row[place] for row in stored] for place in range(3)],
+        )
 
     def release(self, owner: UUID) -> None:
         self.connection.execute("UPDATE hand_over_area.bodies SET claimed_by = NULL WHERE claimed_by = %s", [owner])
