@@ -38,6 +38,20 @@ WHERE tables.relnamespace = 'public'::regnamespace
   )
 ORDER BY tables.relname;
 
+-- name: columns_the_planner_samples
+-- Columns whose values EXPLAIN would tell: ANALYZE samples them, or has sampled them once.
+SELECT columns.table_name || '.' || columns.column_name AS column_name
+FROM app.columns_hidden_from_planner() AS columns
+WHERE NOT columns.is_hidden
+   OR EXISTS (
+      SELECT
+      FROM pg_catalog.pg_stats AS samples
+      WHERE samples.schemaname = 'public'
+        AND samples.tablename = columns.table_name
+        AND samples.attname = columns.column_name
+   )
+ORDER BY 1;
+
 -- name: logins_past_isolation
 -- Logins of the application that could read past the policies.
 SELECT logins.rolname

@@ -6,7 +6,9 @@ expectations. Statements that write are rolled back.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,10 @@ from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
 
 _ASK = Queries(Path(__file__).parent / "explaining.sql")
-_FIXED_VALUES = {"status": "sending", "roles": ["member"]}
-_SMALL_TABLE_PAGES = 4
+_FIXED_VALUES = {"status": "sending", "roles": ["member"], "name": "Explained"}
+_SMALL_TABLE_PAGES = 8
 """Reading all of a table of so few pages is as good as any index (partitions of months to come are empty)."""
-_LEAD_STATUS = {"status": "active"}
+_ACTIVE = {"status": "active"}
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,12 @@ def explain_all(stores: Stores, *, as_if_large: bool = False) -> list[Explanatio
     with connect(stores.oltp_url, Role.LOADER) as connection:
         tenant_id, values = _samples(connection)
         wholes = {str(part): str(whole) for part, whole in connection.execute(_ASK["index_of_partition"])}
-    with connect(stores.oltp_app_url) as app, connect(stores.oltp_url, Role.STAFF) as staff:
-        connections = {Role.APP: app, Role.STAFF: staff}
+    with (
+        connect(stores.oltp_app_url) as app,
+        connect(stores.oltp_url, Role.STAFF) as staff,
+        connect(stores.oltp_url, Role.PLATFORM) as platform,
+    ):
+        connections = {Role.APP: app, Role.STAFF: staff, Role.PLATFORM: platform}
         plans = {
             name: _plan(connections[expected.role], tenant_id, name, values, expected.role, as_if_large=as_if_large)
             for name, expected in EXPECTATIONS.items()
@@ -91,40 +97,62 @@ def _samples(connection: Connection) -> tuple[UUID, dict[str, Any]]:
 def _plan(
     connection: Connection, tenant_id: UUID, name: str, values: dict[str, Any], role: Role, *, as_if_large: bool
 ) -> dict[str, Any]:
-    own = values | (_LEAD_STATUS if name.startswith("leads") else {})
-    statement = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) ") + sql.SQL(QUERIES[name])
-    as_tenant = role is Role.APP
-    bound = tenant_session(connection, tenant_id, values["user_id"]) if as_tenant else connection.transaction()
-    try:
-        with bound as session:
-            asked = session if isinstance(session, Session) else connection
-            if as_if_large:
-                asked.execute(_ASK["as_if_large"])
-            _explain_and_undo(asked, statement, own)
-    except _Explained as explained:
-        return explained.plan
-    raise InputError(f"statement {name}", "was not explained", "Report this.")
+    own = values | (_ACTIVE if name.startswith(("leads", "set_subscription")) else {})
+    for _ in range(2):  # the first one of a connection also reads the catalogue
+        bound = tenant_session(connection, tenant_id, values["user_id"]) if role is Role.APP else _alone(connection)
+        try:
+            with bound as session:
+                if as_if_large:
+                    session.execute(_ASK["as_if_large"])
+                _explain_and_undo(session, name, own)
+        except _Explained as explained:
+            plan = explained.plan
+    return plan
 
 
-def _explain_and_undo(session: Session | Connection, statement: sql.Composed, values: dict[str, Any]) -> None:
-    row = session.execute(statement, values).fetchone()
+@contextmanager
+def _alone(connection: Connection) -> Iterator[Session]:
+    with connection.transaction():
+        yield Session(connection)
+
+
+def _explain_and_undo(session: Session, name: str, values: dict[str, Any]) -> None:
+    """Prepares the statement, so that its plan is the one that the application's prepared statement gets."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        if found["name"] not in names:
+            names.append(found["name"])
+        return f"${names.index(found['name']) + 1}"
+
+    prepared = re.sub(r"%\((?P<name>\w+)\)s", number, QUERIES[name]).replace("%%", "%")
+    session.execute(sql.SQL("PREPARE explained AS {}").format(sql.SQL(prepared)))
+    given = sql.SQL(", ").join(sql.Literal(values[name]) for name in names)
+    asked = sql.SQL("EXECUTE explained ({})").format(given) if names else sql.SQL("EXECUTE explained")
+    options = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) ")
+    row = session.execute(options + asked, steady_plan=EXPECTATIONS[name].steady_plan).fetchone()
+    session.execute("DEALLOCATE explained")
     raise _Explained(row[0][0]["Plan"] if row else {})
 
 
 def _judged(name: str, plan: dict[str, Any], expectation: Expectation, wholes: dict[str, str]) -> Explanation:
     nodes = list(_nodes(plan))
     used = {wholes.get(node["Index Name"], node["Index Name"]) for node in nodes if node.get("Index Name")}
-    scanned = sorted({node["Relation Name"] for node in nodes if _reads_much(node)})
-    pages = int(plan.get("Shared Hit Blocks", 0)) + int(plan.get("Shared Read Blocks", 0))
+    scans = [node for node in nodes if node["Node Type"] == "Seq Scan"]
+    small = [node for node in scans if _pages(node) <= _SMALL_TABLE_PAGES]
+    pages = _pages(plan)
     discarded = sum(
         int(node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0))
         * int(node["Actual Loops"])
         for node in nodes
+        if node not in small
     )
-    problems = [f"reads all of {table}" for table in scanned]
+    problems = [
+        f"reads all of {table}" for table in sorted({scan["Relation Name"] for scan in scans if scan not in small})
+    ]
     strangers = sorted(index for index in used if expectation.indexes and not index.startswith(expectation.indexes))
     problems += [f"uses {index}" for index in strangers]
-    if expectation.indexes and not used:
+    if expectation.indexes and not used and not small:
         problems.append("uses no index")
     if pages > expectation.max_pages:
         problems.append(f"touches {pages} pages, may touch {expectation.max_pages}")
@@ -133,9 +161,8 @@ def _judged(name: str, plan: dict[str, Any], expectation: Expectation, wholes: d
     return Explanation(name, tuple(sorted(used)), pages, discarded, tuple(problems))
 
 
-def _reads_much(node: dict[str, Any]) -> bool:
-    pages = int(node.get("Shared Hit Blocks", 0)) + int(node.get("Shared Read Blocks", 0))
-    return node["Node Type"] == "Seq Scan" and pages > _SMALL_TABLE_PAGES
+def _pages(node: dict[str, Any]) -> int:
+    return int(node.get("Shared Hit Blocks", 0)) + int(node.get("Shared Read Blocks", 0))
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

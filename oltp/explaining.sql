@@ -14,6 +14,8 @@ SELECT
     leads.email, left(leads.email, 3) AS prefix,
     (SELECT user_id FROM tenant_users WHERE tenant_id = messages.tenant_id LIMIT 1) AS user_id,
     (SELECT id FROM subscriptions WHERE tenant_id = messages.tenant_id LIMIT 1) AS subscription_id,
+    (SELECT stripe_subscription_id FROM subscriptions WHERE tenant_id = messages.tenant_id LIMIT 1) AS stripe_subscription_id,
+    (SELECT current_period_end FROM subscriptions WHERE tenant_id = messages.tenant_id LIMIT 1) AS current_period_end,
     (SELECT id FROM domains WHERE tenant_id = messages.tenant_id AND company_id = messages.company_id LIMIT 1) AS domain_id,
     (SELECT id FROM templates WHERE tenant_id = messages.tenant_id LIMIT 1) AS template_id,
     (SELECT id FROM folders WHERE tenant_id = messages.tenant_id LIMIT 1) AS folder_id,

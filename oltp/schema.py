@@ -57,6 +57,8 @@ def migrate_database(url: SecretStr, *, clock: Clock = utc_now) -> list[str]:
     # One at a time: the locks that comments take on all tables and those of a new partition would cross.
     with connect(url, Role.OWNER) as connection, connection.transaction():
         connection.execute(_QUERIES["one_at_a_time"])
+        _validate_rules(connection)
+        connection.execute(_QUERIES["hide_values_from_planner"])
         _write_comments(connection)
         ensure_partitions(connection, now=clock())
     return applied
@@ -113,6 +115,23 @@ def _differences_of_columns(table: Table, live: list[dict[str, object]]) -> list
         if row["comment"] != column.comment:
             found.append(Difference(table.name, column.name, "comment is not as declared"))
     return found
+
+
+def _validate_rules(connection: Connection) -> None:
+    """Looks at the rows that were there before a rule: in a transaction of its own, so that adding it held nobody up.
+
+    Raises:
+        ServerError: some rows break the rule.
+    """
+    for table, rule in connection.execute(_QUERIES["rules_not_yet_valid"]).fetchall():
+        statement = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
+        try:
+            connection.execute(statement.format(sql.Identifier(table), sql.Identifier(rule)))
+        except psycopg.errors.CheckViolation:
+            sentence = str(rule).removeprefix(f"{table}_").replace("_", " ")
+            raise ServerError(
+                f"table {table}", f"has rows that break the rule '{sentence}'", "Mend them, then migrate again."
+            ) from None
 
 
 def _write_comments(connection: Connection) -> None:

@@ -4,6 +4,20 @@
 -- Released at the end of the transaction.
 SELECT pg_advisory_xact_lock(hashtextextended('penguinmails.oltp.schema', 0));
 
+-- name: hide_values_from_planner
+-- Does nothing when all are hidden.
+CALL app.hide_values_from_planner();
+
+-- name: rules_not_yet_valid
+-- Rules that a migration added to a table with rows: new rows keep to them, old ones are still to be looked at.
+SELECT tables.relname AS table_name, rules.conname AS rule_name
+FROM pg_catalog.pg_constraint AS rules
+JOIN pg_catalog.pg_class AS tables ON tables.oid = rules.conrelid
+WHERE tables.relnamespace = 'public'::regnamespace
+  AND NOT rules.convalidated
+  AND NOT tables.relispartition
+ORDER BY tables.relname, rules.conname;
+
 -- name: live_columns
 -- Every column of every table, partitions left out.
 SELECT

@@ -55,6 +55,8 @@ SCALES = MappingProxyType(
     {
         "tiny": Scale(tenants=2, leads=12, campaigns=2, leads_per_campaign=8, with_bodies=True),
         "demo": Scale(tenants=5, leads=120, campaigns=4, leads_per_campaign=60, with_bodies=True),
+        # Enough rows for the planner to think as it does at full size.
+        "medium": Scale(tenants=25, leads=200, campaigns=10, leads_per_campaign=40, with_bodies=False),
         # The product's documents: 500 tenants, 5,000 campaigns, 100,000 leads; 1 M messages and 5 M events follow.
         "documented": Scale(tenants=500, leads=200, campaigns=10, leads_per_campaign=78, with_bodies=False),
         "large": Scale(tenants=2_000, leads=500, campaigns=20, leads_per_campaign=150, with_bodies=False),

@@ -1,6 +1,15 @@
 -- Statements of the application, each with what it is for. They run in a session of a tenant (tenancy.py), so that none
 -- names its tenant but where joins of many rows need the planner to know it. Lists go on by key, never by OFFSET. The last
--- ones are those of staff, who see all tenants and may only read.
+-- ones are those of the platform, which knows no tenant, and of staff, who see all tenants and may only read.
+
+-- name: my_tenants
+-- Tenants of a user, asked before one is chosen; by name.
+SELECT id, name, created, updated, roles
+FROM app.my_tenants();
+
+-- name: create_tenant
+-- A tenant with the user of the session as its owner.
+SELECT app.create_tenant(%(name)s);
 
 -- name: rejoin_tenant
 -- Adds a member, or brings back one who had left.
@@ -61,6 +70,15 @@ WHERE status = %(status)s
 ORDER BY updated DESC, id DESC
 LIMIT 50;
 
+-- name: leads_by_status_next
+-- The page after one that ended at (updated, id).
+SELECT id, email, name, company, updated
+FROM leads
+WHERE status = %(status)s
+  AND (updated, id) < (%(updated)s, %(id)s)
+ORDER BY updated DESC, id DESC
+LIMIT 50;
+
 -- name: leads_by_prefix
 -- Search by the start of an address: ^@ keeps its index under row level security, LIKE does not.
 SELECT id, email, name, company, status
@@ -103,6 +121,12 @@ ORDER BY folders.name;
 SELECT id, plan_id, status, current_period_end
 FROM subscriptions
 WHERE status IN ('active', 'past_due', 'trialing');
+
+-- name: set_subscription_status
+-- What Stripe says of a subscription, in a session of the tenant that tenant_of_subscription names.
+UPDATE subscriptions
+SET status = %(status)s, current_period_end = %(current_period_end)s, updated = now()
+WHERE stripe_subscription_id = %(stripe_subscription_id)s;
 
 -- name: last_payment
 SELECT status, amount, processed
@@ -169,6 +193,10 @@ WHERE campaign_id = %(campaign_id)s
   AND occurred_at >= app.uuidv7_time(%(campaign_id)s)
 ORDER BY occurred_at DESC
 LIMIT 50;
+
+-- name: tenant_of_subscription
+-- Of the platform: Stripe's webhook knows a subscription and no tenant.
+SELECT app.tenant_of_subscription(%(stripe_subscription_id)s);
 
 -- name: platform_totals
 -- Of staff, over all tenants: each count reads a partial index of its own, never a table.

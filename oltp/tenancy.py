@@ -6,13 +6,16 @@ pipelines (connections.py), policies (migrations/), what a refused row is told (
 The context is set with set_config(…, is_local), so it ends with the transaction and cannot reach the next user of a pooled
 connection, even behind a transaction pooler. It travels in the same network message as the first statement (pipeline
 mode): measured, this takes the 95th percentile from 48 to 8 ms at 1,000 sessions over a pool of 20. The role pm_app is
-taken with it, so that a login that may do more is held to the policies as well.
+taken with it, so that a login that may do more is held to the policies as well. What a caller leaves in the session of the
+server by statements of its own (settings, held cursors, prepared statements under a name of the driver's) ends before a
+connection is given out again.
 
 Whoever holds the application's login names the tenant: the application must have checked that its user is a member.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +32,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from penguinmails.oltp.connections import Connection
 from penguinmails.oltp.refusals import refusals_told
+from penguinmails.oltp.statements import QUERIES
 from penguinmails.stack.errors import InputError, ServerError
 from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
@@ -41,6 +45,9 @@ CHECKOUT_SECONDS = 10.0
 """How long a session waits for a free connection."""
 Pool = ConnectionPool[Connection]
 Row = TypeVar("Row")
+_SEEN_TENANTS = 100_000
+"""How many tenants a pool remembers as existing: some 10 MB."""
+_seen_tenants: weakref.WeakKeyDictionary[Pool | Connection, set[str]] = weakref.WeakKeyDictionary()
 _QUERIES = Queries(Path(__file__).parent / "tenancy.sql")
 
 
@@ -49,12 +56,29 @@ class Session:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._steady = False
 
     def execute(
-        self, query: QueryNoTemplate, values: Params | None = None, *, binary: bool = False
+        self, query: QueryNoTemplate, values: Params | None = None, *, binary: bool = False, steady_plan: bool = False
     ) -> psycopg.Cursor[TupleRow]:
-        """Runs a statement; its rows come when they are fetched, so statements without an answer cost no waiting."""
-        return self._connection.execute(query, values, binary=binary)
+        """Runs a statement; its rows come when they are fetched, so statements without an answer cost no waiting.
+
+        Args:
+            query: the statement.
+            values: of its placeholders.
+            binary: rows come in binary form.
+            steady_plan: it is served by one plan, whatever its values: in the order of an index, planned once a connection
+                (each time behind a transaction pooler, where nothing is prepared). For short lists and single rows out of
+                large tables; statements.run() knows which.
+        """
+        prepares = self._connection.prepare_threshold is not None
+        if steady_plan and not self._steady:
+            mode = "force_generic_plan" if prepares else "auto"
+            self._connection.execute(_QUERIES["steady_plans"], {"plan_mode": mode})
+        elif self._steady and not steady_plan:
+            self._connection.execute(_QUERIES["usual_plans"])
+        self._steady = steady_plan
+        return self._connection.execute(query, values, prepare=(steady_plan and prepares) or None, binary=binary)
 
     def cursor(self, row_factory: RowFactory[Row]) -> psycopg.Cursor[Row]:
         """Returns a cursor that makes rows of a kind."""
@@ -63,8 +87,13 @@ class Session:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Undoes what was done within when an error ends it; the session goes on."""
-        with self._connection.transaction():
-            yield
+        steady = self._steady
+        try:
+            with self._connection.transaction():
+                yield
+        except BaseException:
+            self._steady = steady  # the setting went back with the rest
+            raise
 
 
 @dataclass(frozen=True)
@@ -121,17 +150,23 @@ def tenant_session(
         user_id: the user; None where nobody is signed in (jobs of the tenant).
 
     Raises:
-        InputError: no tenant, an id that is no uuid, a connection that is in use; nothing was sent to the database.
+        InputError: no tenant, an id that is no uuid, a connection that is in use: nothing was sent to the database. A tenant
+            that there is not: nothing was written.
         RowRefused: a statement breaks a rule of the schema; nothing of the transaction was written.
         ServerError: no connection was had in time, or it was lost; nothing of the transaction was written.
     """
     tenant = _identifier("tenant_id", tenant_id)
     if not tenant:
         raise InputError("tenant_id", "is missing", "Choose a tenant before opening a session.")
-    with _session(
-        pool_or_connection, "enter_tenant", {"tenant_id": tenant, "user_id": _identifier("user_id", user_id)}
-    ) as session:
+    # The look costs 60 microseconds, so a pool or connection looks once. A tenant that is deleted later has no rows, and no
+    # row of its can be written but in the logs, where a check finds it.
+    seen = _seen_tenants.setdefault(pool_or_connection, set())
+    enter = "enter_tenant" if tenant in seen else "enter_unseen_tenant"
+    context = {"tenant_id": tenant, "user_id": _identifier("user_id", user_id)}
+    with _session(pool_or_connection, enter, context) as session:
         yield session
+    if len(seen) < _SEEN_TENANTS:
+        seen.add(tenant)
 
 
 @contextmanager
@@ -150,12 +185,12 @@ def user_session(pool_or_connection: Pool | Connection, user_id: UUID | str | No
 def my_tenants(session: Session) -> list[MyTenant]:
     """Returns the live tenants of the user of a session, by name."""
     with session.cursor(class_row(MyTenant)) as cursor:
-        return cursor.execute(_QUERIES["my_tenants"]).fetchall()
+        return cursor.execute(QUERIES["my_tenants"]).fetchall()
 
 
 def create_tenant(session: Session, name: str) -> UUID:
     """Makes a tenant that the user of the session owns; returns its id."""
-    row = session.execute(_QUERIES["create_tenant"], {"name": name}).fetchone()
+    row = session.execute(QUERIES["create_tenant"], {"name": name}).fetchone()
     if row is None:
         raise ServerError("app.create_tenant", "returned nothing", "Run 'penguinmails oltp check'.")
     return UUID(str(row[0]))
@@ -192,6 +227,8 @@ def _bound(connection: Connection, enter: LiteralString, context: dict[str, str]
         with refusals_told(), _one_transaction(connection):
             connection.execute(enter, context)
             yield
+    except psycopg.errors.NoDataFound:
+        raise InputError("tenant_id", "names no tenant", "Choose one of the user's tenants.") from None
     except psycopg.OperationalError as error:
         raise ServerError(
             "OLTP database", f"ended the session ({type(error).__name__})", "Nothing was written; try again."
@@ -216,9 +253,14 @@ def _one_transaction(connection: Connection) -> Iterator[None]:
 
 
 def _forget_everything(connection: Connection) -> None:
-    """Ends whatever a caller set for the whole session of the server; done by the pool, not on the caller's time."""
-    connection.execute(_QUERIES["forget_settings"])
-    connection.execute(_QUERIES["forget_role"])
+    """Ends whatever a caller left in the session of the server; done by the pool, not on the caller's time.
+
+    A caller who prepared statements by SQL may have taken a name that the driver will use: such a connection is closed.
+    """
+    connection.execute(_QUERIES["forget_everything"], prepare=False)
+    row = connection.execute(_QUERIES["prepared_by_callers"]).fetchone()
+    if row is None or row[0]:
+        raise ServerError("OLTP connection", "holds statements that a caller prepared", "It is closed and replaced.")
 
 
 def _identifier(name: str, value: UUID | str | None) -> str:

@@ -13,15 +13,32 @@ SELECT
     set_config('app.current_tenant_id', %(tenant_id)s, true),
     set_config('app.current_user_id', %(user_id)s, true);
 
--- name: my_tenants
-SELECT id, name, created, updated, roles
-FROM app.my_tenants();
+-- name: enter_unseen_tenant
+-- The same, and an error when there is no such tenant.
+SELECT
+    set_config('role', 'pm_app', true),
+    set_config('app.current_tenant_id', %(tenant_id)s, true),
+    set_config('app.current_user_id', %(user_id)s, true),
+    app.expect_tenant();
 
--- name: create_tenant
-SELECT app.create_tenant(%(name)s);
+-- name: steady_plans
+-- Until the end of the transaction: rows are read in the order of an index instead of being sorted, and a prepared statement
+-- is planned once a connection, whatever its values (plan_mode force_generic_plan).
+SELECT set_config('enable_sort', 'off', true), set_config('plan_cache_mode', %(plan_mode)s, true);
 
--- name: forget_settings
+-- name: usual_plans
+SELECT set_config('enable_sort', 'on', true), set_config('plan_cache_mode', 'auto', true);
+
+-- name: forget_everything
+-- What a caller may have left in the session of the server, in one message.
 RESET ALL;
-
--- name: forget_role
 RESET ROLE;
+CLOSE ALL;
+UNLISTEN *;
+SELECT pg_advisory_unlock_all();
+DISCARD TEMP;
+DISCARD SEQUENCES;
+
+-- name: prepared_by_callers
+-- Statements that were prepared by SQL. Under a name of the driver's, the next session would run them as its own.
+SELECT count(*) FROM pg_prepared_statements WHERE from_sql;

@@ -139,7 +139,9 @@ def new_row(target: Target, party: Party, number: int) -> Row:
     row: Row = {}
     for column in target.columns:
         if column["required"] and not column["has_default"]:
-            row[column["name"]] = _value(column["type"], f"{target.name}{number}")
+            seed = f"{target.name}{number}"
+            is_address = column["name"].endswith("email")
+            row[column["name"]] = f"{seed}@example.com" if is_address else _value(column["type"], seed)
     for key in target.foreign_keys:
         for column_name, parent_column in zip(key.columns, key.parent_columns, strict=True):
             row[column_name] = party.rows[key.parent][parent_column]

@@ -19,10 +19,11 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from penguinmails.oltp import schema
+from penguinmails.oltp.checking import check_isolation
 from penguinmails.oltp.connections import Role, connect
 from penguinmails.oltp.doctor import examine
 from penguinmails.oltp.schema import MIGRATIONS, differences
-from penguinmails.oltp.tables import TABLES
+from penguinmails.oltp.tables import TABLES, PersonalData
 from penguinmails.stack import embedded
 from penguinmails.stack.embedded_postgres import LOGINS
 from penguinmails.stack.migrations import sql_of_all
@@ -132,17 +133,27 @@ def test_two_databases_of_a_new_server_migrate_at_once() -> None:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def test_the_planner_is_told_of_tenants_in_every_partition(shared_stores: Stores, rows: Rows) -> None:
-    assert (
-        rows("""
-        SELECT partitions.relname
-        FROM pg_inherits AS links
-        JOIN pg_class AS partitions ON partitions.oid = links.inhrelid
-        WHERE links.inhparent IN ('email_messages'::regclass, 'email_events'::regclass)
-          AND NOT EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = partitions.oid)
-    """)
-        == []
-    )
+def test_the_planner_samples_nothing_that_says_who(shared_stores: Stores, rows: Rows) -> None:
+    assert rows("SELECT table_name, column_name FROM app.columns_hidden_from_planner() WHERE NOT is_hidden") == []
+    hidden = {name for (name,) in rows("SELECT DISTINCT column_name FROM app.columns_hidden_from_planner()")}
+    personal = {
+        column.name for table in TABLES.values() for column in table.columns if column.personal is not PersonalData.NONE
+    }
+    ids = {column.name for table in TABLES.values() for column in table.columns if column.type == "uuid"}
+    assert personal | ids | {"stripe_subscription_id", "domain", "vault_key_path"} <= hidden
+    assert not hidden & {"status", "event_type", "direction", "created", "occurred_at"}
+
+
+def test_a_new_partition_and_a_new_table_hide_their_values(shared_stores: Stores) -> None:
+    ask = "SELECT count(*) FROM app.columns_hidden_from_planner() WHERE NOT is_hidden"
+    with connect(shared_stores.oltp_url, Role.OWNER) as connection, connection.transaction(force_rollback=True):
+        connection.execute("CALL app.ensure_partitions('2031-01-01', '2031-01-01')")
+        assert connection.execute(ask).fetchone() == (0,)
+        connection.execute("CREATE TABLE fresh (id uuid, note text, at timestamptz)")
+        assert connection.execute(ask).fetchone() == (2,)
+        assert not check_isolation(connection).ok
+        connection.execute("CALL app.hide_values_from_planner()")
+        assert connection.execute(ask).fetchone() == (0,)
 
 
 def test_the_sql_can_be_read_before_it_is_run() -> None:

@@ -234,6 +234,17 @@ def test_a_bad_row_is_named_without_its_values(pool: Pool, rows: Rows, statement
     assert rows("SELECT email, name FROM leads ORDER BY 1") == before
 
 
-def test_an_unknown_tenant_cannot_be_written_to(pool: Pool) -> None:
-    with pytest.raises(RowRefused, match="leads: does not fit"), tenant_session(pool, uuid.uuid4()) as session:
-        session.execute(ADD, ["x@example.com"])
+def test_an_unknown_tenant_is_told(pool: Pool, rows: Rows) -> None:
+    for statement in (
+        "INSERT INTO leads (email) VALUES ('x@example.com')",
+        # Logs have no foreign key to tenants.
+        "INSERT INTO email_events (message_id, event_type, occurred_at) VALUES (app.uuidv7(), 'sent', now())",
+        "INSERT INTO admin_audit_events (action, category) VALUES ('x', 'export')",
+        "SELECT count(*) FROM leads",
+    ):
+        with (
+            pytest.raises(InputError, match="tenant_id: names no tenant"),
+            tenant_session(pool, uuid.uuid4()) as session,
+        ):
+            session.execute(statement)  # type: ignore[arg-type]
+    assert rows("SELECT (SELECT count(*) FROM email_events), (SELECT count(*) FROM admin_audit_events)") == [(0, 0)]
