@@ -417,6 +417,45 @@ WHERE tenant_id = %(tenant_id)s
 ORDER BY generation DESC
 LIMIT 1;
 
+-- name: dictionaries_to_look_at
+SELECT dictionary_id
+FROM dictionaries
+WHERE state = 'live'
+ORDER BY created_at >= %(new_since)s DESC, random()
+LIMIT %(dictionaries)s;
+
+-- name: messages_of_dictionary
+SELECT object.storage_key
+FROM (
+    SELECT pack_id
+    FROM content_packs
+    WHERE state = 'live'
+      AND dictionary_id = %(dictionary_id)s
+    ORDER BY pack_id DESC
+    LIMIT 2
+) AS newest
+CROSS JOIN LATERAL (
+    SELECT storage_key
+    FROM content_objects
+    WHERE content_objects.pack_id = newest.pack_id
+      AND erased_at IS NULL
+      AND deleted_at IS NULL
+      AND form <> 'attachment'
+    ORDER BY random()
+    LIMIT %(messages)s
+) AS object
+LIMIT %(messages)s;
+
+-- name: dictionary_totals
+SELECT
+    tenant_id, count(*) AS generations, max(created_at) AS newest_at, sum(size_bytes)::bigint AS size_bytes,
+    (array_agg(trained_ratio ORDER BY generation DESC))[1] AS newest_ratio
+FROM dictionaries
+WHERE state = 'live'
+GROUP BY tenant_id
+ORDER BY max(created_at) DESC
+LIMIT %(limit)s;
+
 -- name: next_dictionary_id
 SELECT nextval('dictionary_ids');
 

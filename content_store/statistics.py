@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from penguinmails.content_store.index import QUERIES, connect, typed_errors
 from penguinmails.stack.stores import Stores
@@ -91,3 +92,22 @@ def content_statistics(stores: Stores) -> ContentStatistics:
         newest_at=newest_at,
         classes=tuple(ClassStatistics(*row) for row in classes),
     )
+
+
+@dataclass(frozen=True)
+class DictionaryStatistics:
+    """The dictionaries of one tenant."""
+
+    tenant_id: UUID
+    generations: int
+    newest_at: datetime
+    size_bytes: int
+    newest_ratio: float
+    """Raw bytes for each byte, on messages held back from training."""
+
+
+def dictionary_statistics(stores: Stores, *, limit: int) -> list[DictionaryStatistics]:
+    """Returns the tenants with the newest dictionaries, at most so many."""
+    with typed_errors(), connect(stores) as connection:
+        rows = connection.execute(QUERIES["dictionary_totals"], {"limit": limit}).fetchall()
+    return [DictionaryStatistics(*row) for row in rows]

@@ -45,7 +45,12 @@ housekeeping = dg.define_asset_job(
     "housekeeping",
     selection=_NIGHTLY,
     config=_executed(
-        "oltp__retention", "content__retention", "content__compaction", "queue__archive", "dagster__run_history"
+        "oltp__retention",
+        "content__retention",
+        "content__compaction",
+        "content__sweep",
+        "queue__archive",
+        "dagster__run_history",
     ),
     description="What ages out, in all tiers: retention, erasures, compaction, the archive of finished jobs, Dagster's own "
     "runs. It executes; materialize a single asset to see its plan only.",

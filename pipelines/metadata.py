@@ -49,3 +49,18 @@ def table(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> dg.Metad
     lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
     lines += ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows]
     return dg.MetadataValue.md("\n".join(lines))
+
+
+def check_result(report: Any, *, name: str | None = None) -> dg.AssetCheckResult:
+    """Returns how a check of a tier went.
+
+    Args:
+        report: has `looked_at`, `bad`, `examples`, `remedy` and `ok`; ids and keys only.
+        name: of the check, where the asset itself yields it.
+    """
+    return dg.AssetCheckResult(
+        passed=report.ok,
+        check_name=name,
+        metadata={"looked_at": report.looked_at, "bad": report.bad, "examples": ", ".join(report.examples)},
+        description=None if report.ok else f"{report.bad} of {report.looked_at} are bad. {report.remedy}",
+    )

@@ -1,5 +1,7 @@
-"""Assets of the content tier: bodies moved into packs, a UTC day of intake at a time."""
+"""Assets of the content tier: bodies moved into packs, a UTC day of intake at a time; their dictionaries; packs read again."""
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import timedelta
 
 import dagster as dg
@@ -16,6 +18,9 @@ from penguinmails.stack.ports import port
 GROUP = "content"
 INDEX = dg.AssetKey(["content", "index"])
 PACKS = dg.AssetKey(["content", "packs"])
+HOUSEKEEPING, NIGHTLY = "housekeeping", {"housekeeping": "nightly"}
+VERIFIED_WITHIN_DAYS = 30
+_SHOWN = 20
 
 
 @dg.asset(
@@ -69,8 +74,97 @@ def packs(
             stores, bodies, day=day, grace=timedelta(hours=config.grace_hours), clock=utc_now, progress=progress
         )
     collect("hand_over", report)
-    statistics = {f"tier_{name}": value for name, value in metadata.of_report(content_statistics(stores)).items()}
-    return dg.MaterializeResult(metadata=metadata.of_report(report) | statistics)
+    held, left = content_statistics(stores), bodies.backlog(None)
+    statistics = {f"tier_{name}": value for name, value in metadata.of_report(held).items()}
+    classes = metadata.table(
+        ("retention_class", "packs", "messages", "shared_attachments", "pack_bytes", "dead_bytes"),
+        [asdict(each) for each in held.classes],
+    )
+    return dg.MaterializeResult(
+        metadata=metadata.of_report(report)
+        | statistics
+        | {
+            "ratio": report.ratio or 0.0,
+            "tier_ratio": held.ratio or 0.0,
+            "puts_per_thousand_messages": 1000 * report.puts / report.messages if report.messages else 0.0,
+            "messages_still_waiting": left.messages,
+            "oldest_waiting_hours": (utc_now() - left.oldest_at).total_seconds() / 3600 if left.oldest_at else 0.0,
+            "objects_by_class": classes,
+        }
+    )
 
 
-ASSETS = [index, packs]
+@dg.asset(
+    key=["content", "dictionaries"],
+    deps=[PACKS],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "dictionaries_give_nobody_away",
+            asset=["content", "dictionaries"],
+            description="No address and no long token of stored messages stands in a dictionary.",
+        )
+    ],
+    group_name=HOUSEKEEPING,
+    tags=NIGHTLY,
+    kinds={"s3"},
+    owners=metadata.OWNERS,
+    description="Dictionaries that hand-overs trained for tenants, from what at least five correspondents have in common.",
+)
+def dictionaries(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
+    from penguinmails.content_store.dictionary_leaks import check_dictionaries
+    from penguinmails.content_store.statistics import content_statistics, dictionary_statistics
+
+    newest = [asdict(each) for each in dictionary_statistics(platform.stores, limit=_SHOWN)]
+    report = check_dictionaries(platform.stores, clock=utc_now)
+    columns = ("tenant_id", "generations", "newest_at", "size_bytes", "newest_ratio")
+    yield dg.MaterializeResult(
+        metadata={
+            "dictionaries": content_statistics(platform.stores).dictionaries,
+            "newest": metadata.table(columns, newest),
+        },
+        check_results=[metadata.check_result(report, name="dictionaries_give_nobody_away")],
+    )
+
+
+@dg.asset(
+    key=["content", "verification"],
+    deps=[PACKS],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "packs_read_are_whole",
+            asset=["content", "verification"],
+            description="The packs read today are what was stored, and every message in them opens.",
+        ),
+        dg.AssetCheckSpec(
+            "every_pack_is_read_in_time",
+            asset=["content", "verification"],
+            description=f"No pack has gone unread for more than {VERIFIED_WITHIN_DAYS} days.",
+        ),
+    ],
+    group_name=HOUSEKEEPING,
+    tags=NIGHTLY,
+    kinds={"s3"},
+    owners=metadata.OWNERS,
+    description=f"The packs that were not read for the longest time, read whole and every message in them opened: each "
+    f"message once in {VERIFIED_WITHIN_DAYS} days.",
+)
+def verification(
+    context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+) -> Iterator[dg.MaterializeResult[None]]:
+    from penguinmails.content_store.checking import check_verification, verify_packs
+
+    stores = platform.stores
+    with progress_of("packs read", context.log) as progress:
+        read = verify_packs(stores, clock=utc_now, within_days=VERIFIED_WITHIN_DAYS, progress=progress)
+    # A day of grace: the share of the day that a missed run leaves.
+    in_time = check_verification(stores, clock=utc_now, within_days=VERIFIED_WITHIN_DAYS + 1)
+    yield dg.MaterializeResult(
+        metadata={"packs_read": read.looked_at, "packs_in_all": in_time.looked_at},
+        check_results=[
+            metadata.check_result(read, name="packs_read_are_whole"),
+            metadata.check_result(in_time, name="every_pack_is_read_in_time"),
+        ],
+    )
+
+
+ASSETS = [index, packs, dictionaries, verification]

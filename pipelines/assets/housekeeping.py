@@ -83,6 +83,7 @@ def content_retention(
         "executed": config.execute,
         "planned_months": len(plan.months),
         "planned_messages": sum(due.messages for due in plan.months) + sum(due.messages for due in plan.purges),
+        "planned_attachments": plan.attachments,
         "held_messages": sum(due.held for due in plan.months) + sum(due.held for due in plan.purges),
     }
     if not config.execute:
@@ -165,6 +166,43 @@ def content_compaction(
     with progress_of("messages moved", context.log) as progress:
         report = compact(platform.stores, clock=utc_now, progress=progress)
     return dg.MaterializeResult(metadata=planned | metadata.of_report(report))
+
+
+@dg.asset(
+    key=["content", "sweep"],
+    deps=[["content", "compaction"]],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "bucket_and_index_agree",
+            asset=["content", "sweep"],
+            description="No object is in the bucket that the index has no reason to keep.",
+        )
+    ],
+    group_name=GROUP,
+    tags=NIGHTLY,
+    kinds={"s3"},
+    owners=metadata.OWNERS,
+    description="Objects of packs that were given up or condemned, removed; the bucket listed and compared with the index. "
+    "What only a listing finds is removed unless too much would go or it may hold mail.",
+)
+def content_sweep(config: Destructive, platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
+    from penguinmails.content_store.orphans import find_orphans
+    from penguinmails.content_store.sweeping import sweep
+
+    swept = metadata.of_report(sweep(platform.stores, clock=utc_now)) if config.execute else {}
+    found = find_orphans(platform.stores, clock=utc_now, execute=config.execute)
+    left = len(found.orphans) - found.deleted + len(found.not_understood)
+    yield dg.MaterializeResult(
+        metadata={"executed": config.execute, "orphans": len(found.orphans)} | swept | metadata.of_report(found),
+        check_results=[
+            dg.AssetCheckResult(
+                passed=left == 0,
+                check_name="bucket_and_index_agree",
+                metadata={"left": left, "examples": ", ".join((*found.not_understood, *found.orphans)[:_SHOWN])},
+                description=f"Run 'penguinmails content orphans'. {found.refused}" if left else None,
+            )
+        ],
+    )
 
 
 @dg.asset(
@@ -273,6 +311,7 @@ ASSETS = [
     content_retention,
     content_erasures,
     content_compaction,
+    content_sweep,
     queue_archive,
     landing_compaction,
     verification,
