@@ -3,7 +3,9 @@ deleted, no object that nothing points to after the sweep."""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import random
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -29,15 +31,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from penguinmails.content_store import erasure
 from penguinmails.content_store.certificates import check_chain
+from penguinmails.content_store.checking import verify_packs
 from penguinmails.content_store.compaction import compact
 from penguinmails.content_store.deletion import UNDELETE_WITHIN, soft_delete, undelete
 from penguinmails.content_store.errors import ContentGone
 from penguinmails.content_store.hand_over import hand_over
 from penguinmails.content_store.holds import place_hold, release_hold
 from penguinmails.content_store.reading import ContentReader
-from penguinmails.content_store.retention import apply_retention, set_policy
+from penguinmails.content_store.retention import apply_retention, label_messages, set_label, set_policy
 from penguinmails.content_store.retention_classes import DEFAULT_KEEP_DAYS
-from penguinmails.content_store.steps import CompactionStep, HandOverStep
+from penguinmails.content_store.steps import CompactionStep, ErasureStep, HandOverStep, RetentionStep, SweepStep
 from penguinmails.content_store.storage_layout import LEASE, PREFIX, storage_key
 from penguinmails.content_store.sweeping import sweep
 from penguinmails.stack.object_store import Bucket
@@ -46,6 +49,13 @@ from penguinmails.stack.stores import Stores
 pytestmark = pytest.mark.servers
 TENANTS = st.sampled_from([TENANT_A, TENANT_B])
 NUMBERS = st.lists(st.integers(0, 19), min_size=1, max_size=6, unique=True)
+
+
+def with_file(number: int) -> bytes:
+    """A message with one of two attachments that others have too."""
+    content = base64.encodebytes(random.Random(number % 2).randbytes(17_000)).replace(b"\n", b"\r\n")
+    head = b"Content-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\nSubject: %d\r\n\r\n" % number
+    return head + content
 
 
 class Crash(Exception):
@@ -68,15 +78,18 @@ class ContentLife(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        tables = "erasure_requests, content_holds, retention_policies, broken_references, attachments, content_objects"
+        tables = "erasure_requests, content_holds, retention_policies, retention_labels, broken_references, attachments"
         with connect_to_index(self.stores.content_url) as connection:
-            connection.execute(f"TRUNCATE {tables}, content_packs, erasure_certificates, hand_over_area.bodies CASCADE")
+            connection.execute(
+                f"TRUNCATE {tables}, content_objects, content_packs, erasure_certificates, hand_over_area.bodies CASCADE"
+            )
         self.bucket.delete([entry.key for entry in self.bucket.list(PREFIX)])
         self.now = NOON
         self.messages: dict[str, Message] = {}
         self.holds: dict[uuid.UUID, set[str]] = {}
         self.erasing: set[str] = set()
         self.keep: dict[uuid.UUID, int] = {}
+        self.labels: dict[str, int] = {}
 
     def clock(self) -> datetime:
         return self.now
@@ -91,7 +104,8 @@ class ContentLife(RuleBasedStateMachine):
     def take_in(self, tenant_id: uuid.UUID, numbers: list[int]) -> None:
         for number, key in zip(numbers, self.keys(tenant_id, numbers), strict=True):
             if key not in self.messages:
-                body = Body(tenant_id, message_id(number, tenant_id), self.now, "outbound", "email", "x", mail(number))
+                raw = with_file(number) if number % 3 == 0 else mail(number)
+                body = Body(tenant_id, message_id(number, tenant_id), self.now, "outbound", "email", "x", raw)
                 self.area.add(body)
                 self.messages[key] = Message(self.now, body.raw_message)
 
@@ -101,7 +115,7 @@ class ContentLife(RuleBasedStateMachine):
             crash_at, lambda step: hand_over(self.stores, self.area, clock=self.clock, workers=1, at_step=step)
         )
         rows = self.area.connection.execute(
-            "SELECT storage_key FROM content_objects WHERE erased_at IS NULL"
+            "SELECT storage_key FROM content_objects WHERE erased_at IS NULL AND form <> 'attachment'"
         ).fetchall()
         for (key,) in rows:
             self.messages[key].stored = True
@@ -151,28 +165,56 @@ class ContentLife(RuleBasedStateMachine):
             erasure.request_erasure(self.stores, tenant_id, storage_keys=keys, clock=self.clock)
             self.erasing |= set(keys)
 
-    @rule()
-    def erase(self) -> None:
-        erasure.run_erasures(self.stores, self.area, clock=self.clock)
+    @rule(crash_at=st.sampled_from([None, *ErasureStep]))
+    def erase(self, crash_at: ErasureStep | None) -> None:
+        self.crashing(
+            crash_at, lambda step: erasure.run_erasures(self.stores, self.area, clock=self.clock, at_step=step)
+        )
+        self.learn_what_is_erased(self.erasing)
         for key in list(self.erasing):
-            if not self.held(key):
-                self.messages[key].erased = True
+            assert crash_at or self.held(key) or self.messages[key].erased
+            if self.messages[key].erased:
                 self.erasing.discard(key)
+
+    def learn_what_is_erased(self, allowed: set[str]) -> None:
+        """After a crash only the index knows how far it had come; never may more be gone than was asked for."""
+        rows = self.area.connection.execute(
+            "SELECT storage_key FROM content_objects WHERE erased_at IS NOT NULL AND form <> 'attachment'"
+        ).fetchall()
+        for (key,) in rows:
+            if not self.messages[key].erased:
+                assert key in allowed
+                assert not self.held(key)
+                self.messages[key].erased = True
 
     @rule(tenant_id=TENANTS, days=st.integers(1, 60))
     def change_policy(self, tenant_id: uuid.UUID, days: int) -> None:
         set_policy(self.stores, tenant_id, "outbound", days, clock=self.clock)
         self.keep[tenant_id] = days
 
-    @rule()
-    def retain(self) -> None:
-        apply_retention(self.stores, clock=self.clock)
+    @rule(tenant_id=TENANTS, numbers=NUMBERS, days=st.sampled_from([5, 5000]))
+    def put_a_label(self, tenant_id: uuid.UUID, numbers: list[int], days: int) -> None:
+        set_label(self.stores, tenant_id, f"{days} days", days, clock=self.clock)
+        for key in label_messages(self.stores, tenant_id, f"{days} days", self.keys(tenant_id, numbers)):
+            self.labels[key] = days
+
+    @rule(crash_at=st.sampled_from([None, *RetentionStep]))
+    def retain(self, crash_at: RetentionStep | None) -> None:
+        due = set()
         for key, message in self.messages.items():
             tenant_id = next(t for t in (TENANT_A, TENANT_B) if key.endswith(storage_key(t, t).partition(".")[2]))
-            past = message.created + timedelta(days=self.keep.get(tenant_id, DEFAULT_KEEP_DAYS)) <= self.now
+            days = self.labels.get(key, self.keep.get(tenant_id, DEFAULT_KEEP_DAYS))
+            past = message.created + timedelta(days=days) <= self.now
             purged = message.deleted_at is not None and message.deleted_at <= self.now - UNDELETE_WITHIN
             if message.stored and (past or purged) and not self.held(key):
-                message.erased = True
+                due.add(key)
+        self.crashing(crash_at, lambda step: apply_retention(self.stores, clock=self.clock, at_step=step))
+        self.learn_what_is_erased(due)
+        assert crash_at or all(self.messages[key].erased for key in due)
+
+    @rule(crash_at=st.sampled_from([None, *SweepStep]))
+    def sweep(self, crash_at: SweepStep | None) -> None:
+        self.crashing(crash_at, lambda step: sweep(self.stores, clock=self.clock, at_step=step))
 
     @rule(days=st.sampled_from([0.1, 1, 10, 40]))
     def time_passes(self, days: float) -> None:
@@ -196,11 +238,11 @@ class ContentLife(RuleBasedStateMachine):
             for hold_id in self.holds:
                 release_hold(self.stores, hold_id, clock=self.clock)
             self.holds.clear()
-            self.erase()
+            self.erase(None)
             compact(self.stores, clock=self.clock, everything_erased=True)
             self.now += 2 * LEASE
             sweep(self.stores, clock=self.clock)
-        self.erase()
+        self.erase(None)
         self.what_must_be_readable_is_and_nothing_else()
         execute = self.area.connection.execute
         live = {key for (key,) in execute("SELECT object_key FROM content_packs WHERE state = 'live'")}
@@ -212,6 +254,13 @@ class ContentLife(RuleBasedStateMachine):
             " (SELECT count(*) FROM content_objects AS o WHERE o.pack_id = pack.pack_id AND erased_at IS NULL)"
         ).fetchall()
         assert wrong == []
+        unused = execute(
+            "SELECT storage_key FROM shared_attachments AS shared WHERE NOT EXISTS (SELECT FROM attachment_uses AS link"
+            " JOIN content_objects AS message ON message.storage_key = link.message_key"
+            " WHERE link.attachment_key = shared.storage_key AND message.erased_at IS NULL)"
+        ).fetchall()
+        assert unused == []
+        assert verify_packs(self.stores, clock=self.clock).ok
 
     def crashing(self, crash_at: Any, work: Callable[[Callable[[Any], None]], object]) -> None:
         def step(reached: object) -> None:
