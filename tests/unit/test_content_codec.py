@@ -16,11 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penguinmails.content_store import codec, message_parts, storage_layout
-from penguinmails.content_store.bootstrap_dictionary import (
-    BOOTSTRAP_DICTIONARY_ID,
-    bootstrap_dictionary,
-    make_bootstrap_dictionary,
-)
+from penguinmails.content_store.bootstrap_dictionary import BOOTSTRAP_DICTIONARY_ID, bootstrap_dictionary
+from penguinmails.content_store.bootstrap_mail import make_bootstrap_dictionary
 from penguinmails.content_store.errors import ContentDamaged, ContentUnknown, PackMalformed, TenantKeyWrong
 from penguinmails.content_store.keys import KeyFolder, MasterKey
 from penguinmails.content_store.pack import Directory, Entry, build_pack, read_directory
