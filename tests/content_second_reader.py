@@ -66,15 +66,39 @@ def storage_key(message: bytes, tenant: UUID) -> str:
 
 
 def message(
-    pack: bytes, entry: tuple, tenant: UUID, tenant_secret: bytes, wrapped_key: bytes, dictionary: bytes
+    pack: bytes,
+    entry: tuple,
+    tenant: UUID,
+    tenant_secret: bytes,
+    wrapped_key: bytes,
+    dictionary: bytes,
+    form: str = "whole",
 ) -> bytes:
+    """The message or attachment; of a split message its recipe and what is left of it."""
     message_id, _, raw_size, stored_size, dictionary_id, offset = entry
-    context = b"PMC1" + tenant.bytes + struct.pack("<Q", raw_size) + storage_key(message_id, tenant).encode()
+    tag = {"whole": b"PMC1", "split": b"PMC2", "attachment": b"PMC3"}[form]
+    context = tag + tenant.bytes + struct.pack("<Q", raw_size) + storage_key(message_id, tenant).encode()
     data_key = aes_key_unwrap(tenant_secret, wrapped_key)
     frame = AESGCM(data_key).decrypt(ZEROS, pack[offset : offset + stored_size], context)
     stated = zstd.get_frame_info(frame)
-    assert (stated.decompressed_size, stated.dictionary_id) == (raw_size, dictionary_id)
+    assert stated.dictionary_id == dictionary_id
+    assert stated.decompressed_size == raw_size or (form == "split" and stated.decompressed_size < raw_size)
     return zstd.decompress(frame, zstd.ZstdDict(dictionary))
+
+
+def joined(split: bytes, attachments: list[bytes]) -> bytes:
+    """A split message with its attachments in their places."""
+    (count,) = struct.unpack_from("<H", split)
+    assert count == len(attachments)
+    rest, raw, done = split[2 + 21 * count :], b"", 0
+    for number, content in enumerate(attachments):
+        offset, size, characters, ending = struct.unpack_from("<QQIB", split, 2 + 21 * number)
+        assert size == len(content)
+        text = base64.b64encode(content)
+        lines = [text[start : start + characters] for start in range(0, len(text), characters)]
+        raw += rest[done:offset] + {1: b"\n", 2: b"\r\n"}[ending].join(lines)
+        done = offset
+    return raw + rest[done:]
 
 
 def content_hash(first_tenant_secret: bytes, raw: bytes) -> str:

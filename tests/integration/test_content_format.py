@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import random
 from pathlib import Path
 
 import content_second_reader as second
@@ -52,3 +54,34 @@ def test_a_second_reader_reads_every_message(
         assert second.content_hash(secret, raw) == digest
         assert entry[1] == int(NOON.timestamp() * 1_000_000)
     assert rows == {}
+
+
+def test_a_second_reader_puts_split_messages_together(
+    template_database, clone_database, bucket: Bucket, tmp_path: Path
+) -> None:
+    stores = stores_of(clone_database("content", template_database("content", make_template)), bucket, tmp_path)
+    area = HandOverArea(stores.content_url)
+    files = [random.Random(number).randbytes(20_000) for number in range(2)]
+    encoded = [base64.encodebytes(content).replace(b"\n", b"\r\n") for content in files]
+    header = b"Content-Transfer-Encoding: base64\r\n\r\n"
+    raw = b"Subject: two files\r\n\r\n--x\r\n" + b"--x\r\n".join(header + text for text in encoded) + b"--x--\r\n"
+    area.add(dataclasses.replace(bodies(1)[0], raw_message=raw))
+    hand_over(stores, area, clock=lambda: NOON)
+    area.close()
+    secret = base64.b64decode((stores.keys_folder / f"{TENANT_A}.1.key").read_bytes())
+    with connect_to_index(stores.content_url) as connection:
+        (object_key,) = connection.execute("SELECT object_key FROM content_packs").fetchone()
+        rows = connection.execute("SELECT storage_key, wrapped_key, content_hash, form FROM content_objects").fetchall()
+        links = connection.execute("SELECT part, attachment_key FROM attachment_uses ORDER BY part").fetchall()
+    pack = bucket.get(object_key)
+    by_name = {name: rest for name, *rest in rows}
+    opened, hashes = {}, {}
+    for entry in second.directory(pack, secret)["entries"]:
+        name = second.storage_key(entry[0], TENANT_A)
+        wrapped, digest, form = by_name[name]
+        opened[name] = second.message(pack, entry, TENANT_A, secret, wrapped, SHIPPED.read_bytes(), form)
+        hashes[form] = digest
+    assert [opened[name] for _, name in links] == files
+    (split,) = [opened[name] for name, _, _, form in rows if form == "split"]
+    assert second.joined(split, [opened[name] for _, name in links]) == raw
+    assert second.content_hash(secret, raw) == hashes["split"]
