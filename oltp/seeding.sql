@@ -7,5 +7,5 @@ SELECT pg_advisory_xact_lock(hashtextextended('penguinmails.oltp.seeding', 0));
 -- name: plan_exists
 SELECT true FROM plans WHERE id = %(id)s;
 
--- name: tenant_exists
-SELECT true FROM tenants WHERE id = %(id)s;
+-- name: tenants_there
+SELECT id FROM tenants WHERE id = ANY (%(ids)s);
