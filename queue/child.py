@@ -137,8 +137,11 @@ def _serve(
     sending = threading.Lock()  # a handler may report progress from a thread of its own
 
     def send(word: _Word) -> None:
-        with sending:
-            pipe.send(word)
+        try:
+            with sending:
+                pipe.send(word)
+        except OSError:  # the parent is gone, and with it whoever would hear an error
+            os._exit(71)
 
     send(None)
     while True:

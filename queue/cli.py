@@ -6,6 +6,7 @@ Belongs here: commands. Does not belong here: what they do (relay.py, worker.py,
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -202,7 +203,7 @@ def status(as_json: bool) -> None:
     else:
         console.print(status_view(snapshot))
     if exceeded:
-        raise click.exceptions.Exit(1)
+        sys.exit(1)
 
 
 @queue.command()

@@ -6,7 +6,6 @@ run processes (cli.py).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,7 +13,7 @@ from uuid import UUID
 import click
 from rich.table import Table
 
-from penguinmails.queue.cli_options import FiniteRange, filters, job_filter, orders, who_and_why
+from penguinmails.queue.cli_options import FiniteRange, filters, job_filter, orders, require_filter, who_and_why
 from penguinmails.stack.console import console, json_option, print_json, progress, size
 
 if TYPE_CHECKING:
@@ -143,18 +142,11 @@ def resume(queue_name: str, actor: str, reason: str, as_json: bool) -> None:
     help="Seconds between two looks.",
 )
 def top(seconds: float) -> None:
-    """Watch the queue until Ctrl-C."""
-    from rich.live import Live
-
-    from penguinmails.queue.probe import probe
+    """Watch the queue live; q ends it."""
     from penguinmails.queue.schema import migrated_stores
-    from penguinmails.queue.views import status_view
+    from penguinmails.queue.top import watch
 
-    stores = migrated_stores()
-    with Live(status_view(probe(stores)), console=console, screen=console.is_terminal) as live:
-        while True:
-            time.sleep(seconds)
-            live.update(status_view(probe(stores)))
+    watch(migrated_stores(), console, seconds)
 
 
 @click.command()
@@ -218,17 +210,27 @@ def tenants(at_most: int, as_json: bool) -> None:
     type=click.IntRange(1, 1_000_000),
     help="Starts at once after a quiet time.",
 )
+@who_and_why
 @json_option
-def limit(queue_name: str, tenant_id: UUID, jobs_per_second: float | None, burst: int, as_json: bool) -> None:
+def limit(
+    queue_name: str,
+    tenant_id: UUID,
+    jobs_per_second: float | None,
+    burst: int,
+    actor: str,
+    reason: str,
+    as_json: bool,
+) -> None:
     """Limit how fast a tenant's jobs may start on a queue."""
     from penguinmails.queue.limits import remove_limit, set_limit
     from penguinmails.queue.schema import migrated_stores
 
     stores = migrated_stores()
     if jobs_per_second is None:
-        changed = remove_limit(stores, queue_name, tenant_id)
+        changed = remove_limit(stores, queue_name, tenant_id, actor=actor, reason=reason)
     else:
-        set_limit(stores, queue_name, tenant_id, jobs_per_second=jobs_per_second, burst=burst)
+        rate = {"jobs_per_second": jobs_per_second, "burst": burst}
+        set_limit(stores, queue_name, tenant_id, actor=actor, reason=reason, **rate)  # type: ignore[arg-type]
         changed = True
     if as_json:
         print_json({"changed": changed, "jobs_per_second": jobs_per_second, "burst": burst})
@@ -238,24 +240,49 @@ def limit(queue_name: str, tenant_id: UUID, jobs_per_second: float | None, burst
         )
 
 
-COMMANDS = (list_jobs, show, why, replay, retry, cancel, pause, resume, top, archive, tenants, limit)
+@click.command()
+@click.option("--at-most", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@json_option
+def audit(at_most: int, as_json: bool) -> None:
+    """Show who changed what, and why, the newest first."""
+    from penguinmails.queue.connections import connect
+    from penguinmails.queue.operations import audited
+    from penguinmails.queue.schema import migrated_stores
+
+    with connect(migrated_stores().queue_url) as connection:
+        found = audited(connection, at_most)
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        console.print("Nobody has changed anything.")
+    for each in found:
+        what = ", ".join(f"{name} {value}" for name, value in each["job_filter"].items())
+        line = f"{each['created']:%Y-%m-%d %H:%M:%S}  {each['actor']}  {each['action']}  {each['jobs_changed']:,} jobs"
+        console.print(f"{line}  ({what or 'all'})  {each['reason']}", markup=False, soft_wrap=True)
+
+
+COMMANDS = (list_jobs, show, why, replay, retry, cancel, pause, resume, top, archive, tenants, limit, audit)
 
 
 def _carry_out(change: Callable[[Any, JobFilter, Order], OrderReport], arguments: dict[str, Any]) -> None:
     from penguinmails.queue.operations import Order
     from penguinmails.queue.schema import migrated_stores
+    from penguinmails.queue.views import list_lines
 
     as_json = arguments.pop("as_json")
     names = {"actor": "actor", "reason": "reason", "at_most": "at_most"}
     order = Order(dry_run=not arguments.pop("yes"), **{name: arguments.pop(given) for given, name in names.items()})
-    _print(change(migrated_stores(), job_filter(arguments), order), as_json=as_json)
-
-
-def _print(report: OrderReport, *, as_json: bool) -> None:
+    require_filter(arguments, is_for_all=arguments.pop("is_for_all"))
+    report = change(migrated_stores(), job_filter(arguments), order)
     if as_json:
         print_json(report)
-    elif report.dry_run:
-        console.print(f"{report.action} would take {report.matched:,} jobs; add --yes to do it.")
+        return
+    for job in report.examples:
+        console.print(list_lines(job), highlight=False, soft_wrap=True)
+    if report.dry_run:
+        more = ", the first of them above" if report.matched > len(report.examples) > 0 else ""
+        console.print(f"{report.action} would take {report.matched:,} jobs{more}; add --yes to do it.")
     else:
         console.print(f"{report.action}: {report.changed:,} jobs changed.")
 

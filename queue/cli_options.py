@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from penguinmails.queue.errors import PayloadRefused
+from penguinmails.queue.errors import JobRefused, PayloadRefused
 from penguinmails.stack.console import json_option
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def orders(command: Callable[..., None]) -> Callable[..., None]:
             help="Change no more jobs than this.",
         ),
         click.option("--yes", is_flag=True, help="Do it; without this only what would be done is shown."),
+        click.option("--all", "is_for_all", is_flag=True, help="Means every job, when no filter is given."),
     ):
         command = option(command)
     return filters(command)
@@ -99,6 +100,16 @@ def job_filter(arguments: dict[str, Any]) -> JobFilter:
         created_before=utc(arguments["created_before"]),
         created_after=utc(arguments["created_after"]),
     )
+
+
+def require_filter(arguments: dict[str, Any], *, is_for_all: bool) -> None:
+    """Makes sure that an order says which jobs it means.
+
+    Raises:
+        JobRefused: it names no filter and does not say that it means all jobs.
+    """
+    if not is_for_all and all(value in (None, ()) for value in arguments.values()):
+        raise JobRefused("order", "names no filter", "Say which jobs (--queue, --status, --id …), or add --all.")
 
 
 def json_object(name: str, text: str) -> dict[str, Any]:

@@ -100,6 +100,10 @@ GAUGES = (
             for outcome in ("completed", "failed", "retried")
         ),
     ),
+    Gauge(
+        "jobs_completed_per_second", "Of the last 10 seconds.", ("queue",),
+        lambda s: (((each.queue_name,), each.rate) for each in s.ends),
+    ),
     Gauge("queue_paused", "1 for a paused queue.", ("queue",), lambda s: (((name,), 1.0) for name in s.paused)),
     Gauge("deadletter_jobs", "Dead letters.", (), lambda s: [((), float(s.dead_letters))]),
     Gauge("workers", "Living processes.", ("kind",), _processes),

@@ -7,7 +7,7 @@ Belongs here: changes people ask for. Does not belong here: looking (inspection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from penguinmails.stack.stores import Stores
 
 QUERIES = Queries(Path(__file__).parent / "sql" / "operations.sql")
 MOST_AT_ONCE = 10_000
+_EXAMPLES = 10
 LIVE = ("queued", "retry_scheduled", "migrated_to_redis", "running")
 
 
@@ -79,12 +80,17 @@ class Order:
 
 @dataclass(frozen=True)
 class OrderReport:
-    """What an order did, or would do."""
+    """What an order did, or would do.
+
+    Args:
+        examples: when it was only planned, the first jobs it would take.
+    """
 
     action: str
     matched: int
     changed: int
     dry_run: bool
+    examples: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,33 @@ def matching(
         return cursor.execute(QUERIES["matching_jobs"], parameters).fetchall()
 
 
+def audit(
+    connection: Connection, action: str, about: Mapping[str, Any], *, actor: str, reason: str, changed: int
+) -> None:
+    """Leaves who did what to which jobs and why, in the transaction of the change.
+
+    Args:
+        about: the filter or what else says which jobs; what is None is left out.
+    """
+    document = {name: value for name, value in about.items() if value is not None}
+    connection.execute(
+        QUERIES["audit"],
+        {
+            "actor": actor,
+            "action": action,
+            "job_filter": orjson.dumps(document).decode(),
+            "reason": reason,
+            "jobs_changed": changed,
+        },
+    )
+
+
+def audited(connection: Connection, at_most: int) -> list[dict[str, Any]]:
+    """Returns the newest rows of the audit."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(QUERIES["audited"], {"most": at_most}).fetchall()
+
+
 def _change(
     stores: Stores,
     action: str,
@@ -159,16 +192,17 @@ def _change(
     """Changes what fits; every statement looks at the status once more, so that nothing that moved on is touched."""
     wanted = JobFilter(**{**vars(jobs), "statuses": _common(jobs.statuses, statuses)})
     with connect(stores.queue_url) as connection, connection.transaction():
-        ids = [row["id"] for row in matching(connection, wanted, order.at_most, only_later=action == "retry_now")]
+        found = matching(connection, wanted, order.at_most, only_later=action == "retry_now")
+        ids = [row["id"] for row in found]
         if order.dry_run or not ids:
-            return OrderReport(action, len(ids), 0, order.dry_run), []
+            return OrderReport(action, len(ids), 0, order.dry_run, tuple(found[:_EXAMPLES])), []
         if action == "replay":
             connection.execute(QUERIES["allow_replay"])
         try:
             changed = [row[0] for row in connection.execute(QUERIES[action], {"ids": ids, **(parameters or {})})]
         except psycopg.errors.UniqueViolation:
             raise JobRefused("replay", "met a job with the same key that came just now", "Repeat the order.") from None
-        _audit(connection, action, wanted, order, len(changed))
+        audit(connection, action, asdict(wanted), actor=order.actor, reason=order.reason, changed=len(changed))
         return OrderReport(action, len(ids), len(changed), dry_run=False), changed
 
 
@@ -180,7 +214,9 @@ def _set_active(stores: Stores, queue_name: str, order: Order, *, is_active: boo
         taken_back = 0
         if not is_active:
             taken_back = connection.execute(QUERIES["take_back_hand_offs"], {"queue_name": queue_name}).rowcount
-        _audit(connection, "resume" if is_active else "pause", JobFilter(queue_name=queue_name), order, taken_back)
+        action = "resume" if is_active else "pause"
+        about = {"queue_name": queue_name}
+        audit(connection, action, about, actor=order.actor, reason=order.reason, changed=taken_back)
     return Switched(queue_name, is_active, changed, taken_back)
 
 
@@ -191,20 +227,6 @@ def _require_queue(connection: Connection, queue_name: str) -> None:
 
 def _common(wanted: tuple[str, ...] | None, possible: Sequence[str]) -> tuple[str, ...]:
     return tuple(possible) if wanted is None else tuple(each for each in wanted if each in possible)
-
-
-def _audit(connection: Connection, action: str, jobs: JobFilter, order: Order, changed: int) -> None:
-    document = {name: value for name, value in asdict(jobs).items() if value is not None}
-    connection.execute(
-        QUERIES["audit"],
-        {
-            "actor": order.actor,
-            "action": action,
-            "job_filter": orjson.dumps(document).decode(),
-            "reason": order.reason,
-            "jobs_changed": changed,
-        },
-    )
 
 
 def _forget_letters(stores: Stores, job_ids: list[UUID]) -> None:

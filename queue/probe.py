@@ -58,12 +58,17 @@ class LaneSnapshot:
 
 @dataclass(frozen=True)
 class QueueEnds:
-    """What ended on one queue within five minutes, and how long it had waited and run."""
+    """What ended on one queue within five minutes, and how long it had waited and run.
+
+    Args:
+        rate: jobs completed a second, of the last 10 seconds.
+    """
 
     queue_name: str
     completed: int
     failed: int
     retried: int
+    rate: float
     wait_p50_seconds: float
     wait_p95_seconds: float
     wait_p99_seconds: float
@@ -147,6 +152,11 @@ class QueueSnapshot:
     @property
     def completed_5_minutes(self) -> int:
         return sum(each.completed for each in self.ends)
+
+    @property
+    def rate(self) -> float:
+        """Jobs completed a second, of the last 10 seconds."""
+        return sum(each.rate for each in self.ends)
 
     @property
     def failed_5_minutes(self) -> int:
@@ -234,6 +244,7 @@ def as_document(snapshot: QueueSnapshot) -> dict[str, Any]:
         "waiting",
         "running",
         "oldest_ready_seconds",
+        "rate",
         "completed_5_minutes",
         "failed_5_minutes",
         "failure_rate",

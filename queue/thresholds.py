@@ -57,7 +57,11 @@ class Exceeded:
     def summary(self) -> str:
         """One line for people."""
         limit = self.threshold
-        return f"{limit.name}: {self.figure:,.4g} {limit.unit}, at most {limit.limit:,.4g}. {limit.remedy}"
+        return f"{limit.name}: {_figure(self.figure)} {limit.unit}, at most {_figure(limit.limit)}. {limit.remedy}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _without(kind: str) -> Callable[[QueueSnapshot], float | None]:

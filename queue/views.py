@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
@@ -23,9 +24,12 @@ def status_view(snapshot: QueueSnapshot) -> RenderableType:
     parts: list[RenderableType] = [_totals(snapshot), _processes(snapshot)]
     if snapshot.paused:
         parts.append(Text(f"Paused: {', '.join(snapshot.paused)}", style="yellow"))
+    said: set[tuple[float, str]] = set()
     for each in evaluate(snapshot):
-        severity = each.threshold.severity
-        parts.append(Text(f"{severity.upper()}  {each.summary}", style=_STYLES[severity]))
+        if (key := (each.figure, each.threshold.remedy)) not in said:  # of yellow, red and page the worst will do
+            said.add(key)
+            severity = each.threshold.severity
+            parts.append(Text(f"{severity.upper()}  {each.summary}", style=_STYLES[severity]))
     parts += [table for table in (_lanes(snapshot), _ends(snapshot), _living(snapshot)) if table.row_count]
     return Group(*parts)
 
@@ -43,7 +47,7 @@ def list_lines(job: dict[str, Any]) -> Text:
 def _totals(snapshot: QueueSnapshot) -> Text:
     return Text(
         f"{snapshot.waiting:,} waiting, {snapshot.running:,} running, oldest {snapshot.oldest_ready_seconds:,.0f} s; "
-        f"last 5 minutes: {snapshot.completed_5_minutes:,} completed ({snapshot.completed_5_minutes / 300:,.1f}/s), "
+        f"{snapshot.rate:,.1f} completed a second; last 5 minutes: {snapshot.completed_5_minutes:,} completed, "
         f"{snapshot.failed_5_minutes:,} failed; {snapshot.dead_letters:,} dead letters"
     )
 
@@ -57,41 +61,62 @@ def _processes(snapshot: QueueSnapshot) -> Text:
 
 
 def _lanes(snapshot: QueueSnapshot) -> Table:
-    table = Table("queue", "band", *_right("ready", "in Redis", "running", "scheduled", "oldest"))
+    table = _table(_name("queue"), "band", *_right("ready", "in Redis", "running", "scheduled", "oldest s"))
     for lane in snapshot.lanes:
         if lane.waiting or lane.running or lane.scheduled:
             in_redis = "?" if lane.in_redis is None else f"{lane.in_redis:,}"
             figures = (f"{lane.ready:,}", in_redis, f"{lane.running:,}", f"{lane.scheduled:,}")
-            table.add_row(lane.queue_name, lane.band, *figures, f"{lane.oldest_ready_seconds:,.0f} s")
+            table.add_row(lane.queue_name, lane.band, *figures, f"{lane.oldest_ready_seconds:,.0f}")
     return table
 
 
 def _ends(snapshot: QueueSnapshot) -> Table:
-    table = Table(
-        "last 5 minutes", *_right("completed", "failed", "retried", "wait p50", "wait p95", "wait p99", "run p95")
+    table = _table(
+        _name("last 5 minutes"),
+        *_right("done", "per s", "failed", "retried", "wait p50/p95/p99 s", "run p95 s"),
     )
     for each in snapshot.ends:
-        counts = (f"{each.completed:,}", f"{each.failed:,}", f"{each.retried:,}")
-        times = (each.wait_p50_seconds, each.wait_p95_seconds, each.wait_p99_seconds, each.run_p95_seconds)
-        table.add_row(each.queue_name, *counts, *(f"{seconds:,.3f} s" for seconds in times))
+        counts = (f"{each.completed:,}", f"{each.rate:,.1f}", f"{each.failed:,}", f"{each.retried:,}")
+        waits = (each.wait_p50_seconds, each.wait_p95_seconds, each.wait_p99_seconds)
+        table.add_row(each.queue_name, *counts, "/".join(map(_seconds, waits)), _seconds(each.run_p95_seconds))
     return table
 
 
 def _living(snapshot: QueueSnapshot) -> Table:
-    table = Table("process", Column("id", no_wrap=True), *_right("up", "silent", "busy"))
+    table = _table("process", Column("id", no_wrap=True), *_right("up", "silent s", "busy"))
     for each in snapshot.processes:
         busy = f"{each.busy} of {each.slots}" if each.slots else ""
-        table.add_row(each.kind, each.id, _age(each.age_seconds), f"{each.silent_seconds:.1f} s", busy)
+        table.add_row(each.kind, each.id, _age(each.age_seconds), f"{each.silent_seconds:.1f}", busy)
     return table
 
 
 def _age(seconds: float) -> str:
     days, rest = divmod(int(seconds), 86_400)
     hours, rest = divmod(rest, 3_600)
+    minutes, rest = divmod(rest, 60)
     return (
-        f"{days} d {hours} h" if days else f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+        f"{days} d {hours} h"
+        if days
+        else f"{hours} h {minutes} min"
+        if hours
+        else f"{minutes} min"
+        if minutes
+        else f"{rest} s"
     )
 
 
+def _seconds(value: float) -> str:
+    return f"{value:.3f}" if value < 10 else f"{value:,.0f}"
+
+
+def _table(*columns: Column | str) -> Table:
+    """A table that fits into 80 columns."""
+    return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def _name(header: str) -> Column:
+    return Column(header, no_wrap=True, overflow="ellipsis", min_width=14)
+
+
 def _right(*names: str) -> list[Column]:
-    return [Column(name, justify="right") for name in names]
+    return [Column(name, justify="right", no_wrap=True) for name in names]

@@ -36,7 +36,7 @@ SHORT = Configuration(
 )
 """Times that let a test see a whole recovery within two seconds."""
 STEADY = dataclasses.replace(SHORT, lease_seconds=120.0, hand_off_seconds=120.0, run_slack_seconds=120.0)
-"""The same without recovery: for tests that have no reaper and must not lose a lease on a slow machine."""
+"""The same without recovery: for tests of anything else, which must not lose a lease on a slow machine."""
 
 
 @contextmanager

@@ -92,6 +92,10 @@ RETURNING id;
 INSERT INTO queue_audit (actor, action, job_filter, reason, jobs_changed)
 VALUES (%(actor)s, %(action)s, %(job_filter)s::jsonb, %(reason)s, %(jobs_changed)s);
 
+-- name: audited
+-- The newest changes.
+SELECT created, actor, action, job_filter, reason, jobs_changed FROM queue_audit ORDER BY id DESC LIMIT %(most)s;
+
 -- name: queue_exists
 -- Whether there is such a queue.
 SELECT is_active FROM job_queues WHERE name = %(queue_name)s;

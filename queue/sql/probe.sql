@@ -41,6 +41,7 @@ SELECT
     count(*) FILTER (WHERE status = 'success') AS completed,
     count(*) FILTER (WHERE status = 'failed') AS failed,
     count(*) FILTER (WHERE status = 'retry') AS retried,
+    (count(*) FILTER (WHERE status = 'success' AND finished > now() - interval '10 seconds') / 10.0)::double precision AS rate,
     coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM waited)), 0)::double precision AS wait_p50_seconds,
     coalesce(percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM waited)), 0)::double precision AS wait_p95_seconds,
     coalesce(percentile_cont(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM waited)), 0)::double precision AS wait_p99_seconds,

@@ -11,7 +11,7 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
-from queue_support import FIXTURES, QUEUE, SHORT, Note, handlers_of, make_stores, rows, statuses
+from queue_support import FIXTURES, QUEUE, STEADY, Note, handlers_of, make_stores, rows, statuses
 
 from penguinmails.queue import archive
 from penguinmails.queue.archive import archive_finished
@@ -51,7 +51,7 @@ def _run_some(stores: Stores, connection: psycopg.Connection) -> None:
 
     enqueue_many(connection, (NewJob(QUEUE, {"note": str(number)}) for number in range(20)))
     enqueue_many(connection, (NewJob(QUEUE, {"note": "fail"}, max_attempts=1) for _ in range(5)))
-    drain(stores, handlers_of(work), configuration=SHORT)
+    drain(stores, handlers_of(work), configuration=STEADY)
     enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(3)))
 
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from queue_support import FIXTURES, SHORT, job, rows
+from queue_support import FIXTURES, STEADY, job, rows
 from smtp_support import Inbox, smtp_server
 
 from penguinmails.queue.drain import DrainReport, drain
@@ -74,7 +74,7 @@ def mail(inbox: Inbox) -> Iterator[Mail]:
 def _drain(stores: Stores, mail: Mail) -> DrainReport:
     handler = Handler(QUEUE_NAME, MessageToSend, MailSender(stores, mail).handle)
     rows(stores, "UPDATE jobs SET run_at = now() WHERE status = 'retry_scheduled'")
-    return drain(stores, Handlers({QUEUE_NAME: handler}), configuration=SHORT)
+    return drain(stores, Handlers({QUEUE_NAME: handler}), configuration=STEADY)
 
 
 def _enqueue(

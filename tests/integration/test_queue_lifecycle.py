@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from queue_support import FIXTURES, QUEUE, SHORT, Note, handlers_of, job, nothing, rows, statuses
+from queue_support import FIXTURES, QUEUE, STEADY, Note, handlers_of, job, nothing, rows, statuses
 
 from penguinmails.queue.drain import drain
 from penguinmails.queue.errors import PermanentFailure, UnknownQueue
@@ -38,7 +38,7 @@ def test_a_job_is_run_completed_and_logged(stores: Stores, connection: psycopg.C
         seen.append(payload.note)
 
     enqueued = enqueue(connection, QUEUE, {"note": "hello"})
-    report = drain(stores, handlers_of(remember), configuration=SHORT)
+    report = drain(stores, handlers_of(remember), configuration=STEADY)
     assert (report.completed, report.left, seen) == (1, 0, ["hello"])
     done = job(stores, enqueued.id)
     assert (done["status"], done["attempt_count"]) == ("completed", 1)
@@ -54,7 +54,7 @@ def test_jobs_run_by_priority_then_age(stores: Stores, connection: psycopg.Conne
     ]
     for note, priority in jobs:
         enqueue(connection, QUEUE, {"note": note}, priority=priority)
-    drain(stores, handlers_of(lambda payload, _: order.append(payload.note)), configuration=SHORT)
+    drain(stores, handlers_of(lambda payload, _: order.append(payload.note)), configuration=STEADY)
     assert order == [f"{priority}-{letter}" for priority in (10, 100, 200) for letter in "abc"]
 
 
@@ -78,7 +78,7 @@ def test_a_live_key_is_not_enqueued_again(stores: Stores, connection: psycopg.Co
     again = enqueue(connection, QUEUE, {}, dedupe_key="tick")
     assert (again.id, again.is_new) == (first.id, False)
     assert enqueue_many(connection, [NewJob(QUEUE, {}, dedupe_key="tick"), NewJob(QUEUE, {}, dedupe_key="tock")]) == 1
-    drain(stores, handlers_of(nothing), configuration=SHORT)
+    drain(stores, handlers_of(nothing), configuration=STEADY)
     assert enqueue(connection, QUEUE, {}, dedupe_key="tick").is_new
     assert not enqueue(connection, QUEUE, {}, job_id=first.id).is_new
 
@@ -92,9 +92,9 @@ def test_an_unknown_queue_is_refused_without_breaking_the_transaction(connection
 
 def test_a_job_does_not_run_before_its_time(stores: Stores, connection: psycopg.Connection) -> None:
     later = enqueue(connection, QUEUE, {}, run_at=datetime.now(UTC) + timedelta(hours=1))
-    assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 0
+    assert drain(stores, handlers_of(nothing), configuration=STEADY).completed == 0
     connection.execute("UPDATE jobs SET run_at = now() WHERE id = %s", [later.id])
-    assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 1
+    assert drain(stores, handlers_of(nothing), configuration=STEADY).completed == 1
 
 
 def test_a_failing_job_is_tried_again_later_and_then_buried(stores: Stores, connection: psycopg.Connection) -> None:
@@ -103,7 +103,7 @@ def test_a_failing_job_is_tried_again_later_and_then_buried(stores: Stores, conn
 
     enqueued = enqueue(connection, QUEUE, {})
     for attempt in (1, 2, 3):
-        drain(stores, handlers_of(fail), configuration=SHORT)
+        drain(stores, handlers_of(fail), configuration=STEADY)
         now = job(stores, enqueued.id)
         assert now["attempt_count"] == attempt
         assert now["status"] == ("failed" if attempt == 3 else "retry_scheduled")
@@ -131,7 +131,7 @@ def test_what_cannot_succeed_is_not_tried_again(
         raise PermanentFailure("mailbox", "is gone", "Nothing to do.")
 
     enqueued = enqueue(connection, QUEUE, payload)
-    assert drain(stores, handlers_of(refuse), configuration=SHORT).dead == 1
+    assert drain(stores, handlers_of(refuse), configuration=STEADY).dead == 1
     assert job(stores, enqueued.id)["status"] == "failed"
 
 
@@ -144,7 +144,7 @@ def test_a_handler_may_finish_in_its_own_transaction(stores: Stores, connection:
             context.finish_within(own)
 
     enqueued = enqueue(connection, QUEUE, {})
-    assert drain(stores, handlers_of(work), configuration=SHORT).completed == 1
+    assert drain(stores, handlers_of(work), configuration=STEADY).completed == 1
     assert rows(stores, "SELECT job_id FROM effects") == [(enqueued.id,)]
     assert job(stores, enqueued.id)["status"] == "completed"
 
@@ -166,7 +166,7 @@ def test_two_drains_at_once_run_every_job_once(stores: Stores, connection: psyco
 
 def test_a_final_state_is_left_only_by_replay(stores: Stores, connection: psycopg.Connection) -> None:
     enqueued = enqueue(connection, QUEUE, {})
-    drain(stores, handlers_of(nothing), configuration=SHORT)
+    drain(stores, handlers_of(nothing), configuration=STEADY)
     with pytest.raises(psycopg.errors.CheckViolation):
         connection.execute("UPDATE jobs SET status = 'queued' WHERE id = %s", [enqueued.id])
     with pytest.raises(psycopg.errors.CheckViolation):

@@ -11,7 +11,7 @@ import orjson
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
-from queue_support import FIXTURES, QUEUE, SHORT, STEADY, Note, handlers_of, nothing
+from queue_support import FIXTURES, QUEUE, STEADY, Note, handlers_of, nothing
 
 from penguinmails.queue import dashboard, limits_page
 from penguinmails.queue.drain import drain
@@ -44,7 +44,7 @@ def _scrape(*collectors: QueueCollector | ProcessCollector) -> Samples:
 
 def test_prometheus_sees_the_whole_queue(stores: Stores, connection: psycopg.Connection) -> None:
     enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(20)))
-    drain(stores, handlers_of(nothing), configuration=SHORT)
+    drain(stores, handlers_of(nothing), configuration=STEADY)
     enqueue_many(connection, (NewJob(QUEUE, {}, priority=10) for _ in range(7)))
     seen = _scrape(QueueCollector(stores))
     lane = {("queue", QUEUE), ("band", "high")}

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from queue_support import FIXTURES, QUEUE, SHORT, handlers_of, job, nothing, rows, statuses
+from queue_support import FIXTURES, QUEUE, STEADY, handlers_of, job, nothing, rows, statuses
 
 from penguinmails.queue import async_producer
 from penguinmails.queue.drain import drain
@@ -59,7 +59,7 @@ class ForeignWorker:
 
 def test_a_worker_of_another_language_has_the_same_fence(stores: Stores, connection: psycopg.Connection) -> None:
     enqueued = [enqueue(connection, QUEUE, {"note": "x"}, priority=priority) for priority in (200, 10, 100)]
-    relay = Relay(stores, configuration=SHORT)
+    relay = Relay(stores, configuration=STEADY)
     relay.step()
     worker = ForeignWorker(stores)
     high, normal, low = worker.take(), worker.take(), worker.take()
@@ -82,21 +82,21 @@ def test_a_worker_of_another_language_has_the_same_fence(stores: Stores, connect
 
 def test_a_dead_foreign_workers_job_is_taken_back(stores: Stores, connection: psycopg.Connection) -> None:
     enqueued = enqueue(connection, QUEUE, {})
-    relay = Relay(stores, configuration=SHORT)
+    relay = Relay(stores, configuration=STEADY)
     relay.step()
     relay.close()
     worker = ForeignWorker(stores)
     message = worker.take()
     worker.call("queue_start", message)
     connection.execute("UPDATE workers SET lease_expires = now() - interval '1 second'")
-    reaper = Reaper(stores, configuration=SHORT)
+    reaper = Reaper(stores, configuration=STEADY)
     assert reaper.step().jobs_reclaimed == 1
     reaper.close()
     assert worker.sql(f"SELECT queue_heartbeat('{worker.id}')") == "f"
     assert worker.call("queue_finish", message) == "f"
     assert worker.call("queue_start", message) == ""
     worker.close()
-    assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 1
+    assert drain(stores, handlers_of(nothing), configuration=STEADY).completed == 1
     assert job(stores, enqueued.id)["status"] == "completed"
 
 
@@ -114,7 +114,7 @@ def test_a_tick_has_one_job_for_ever(stores: Stores, connection: psycopg.Connect
         thread.join()
     assert sorted(each.is_new for each in made) == [False, False, False, True]
     assert len({each.id for each in made}) == 1
-    drain(stores, handlers_of(nothing), configuration=SHORT)
+    drain(stores, handlers_of(nothing), configuration=STEADY)
     schedule()
     assert not made[-1].is_new
     assert enqueue_tick(connection, "nightly", TICK.replace(day=3), QUEUE, {}).is_new

@@ -12,7 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from click.testing import CliRunner
-from queue_support import FIXTURES, QUEUE, SHORT, STEADY, Note, handlers_of, job, nothing, rows, statuses
+from queue_support import FIXTURES, QUEUE, STEADY, Note, handlers_of, job, nothing, rows, statuses
 
 from penguinmails.queue import cli
 from penguinmails.queue.child_processes import ChildProcesses
@@ -48,7 +48,7 @@ def _hand_over(stores: Stores) -> int:
 
 def _bury(stores: Stores, connection: psycopg.Connection, count: int, **named: object) -> None:
     enqueue_many(connection, (NewJob(QUEUE, {"note": str(n)}, max_attempts=1, **named) for n in range(count)))  # type: ignore[arg-type]
-    drain(stores, handlers_of(_fail), configuration=SHORT)
+    drain(stores, handlers_of(_fail), configuration=STEADY)
 
 
 def test_a_paused_queue_starts_nothing_even_from_redis(stores: Stores, connection: psycopg.Connection) -> None:
@@ -56,10 +56,10 @@ def test_a_paused_queue_starts_nothing_even_from_redis(stores: Stores, connectio
     assert _hand_over(stores) == 20
     assert pause(stores, QUEUE, actor="tester", reason="a test").taken_back == 20
     enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(5)))
-    assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 0
+    assert drain(stores, handlers_of(nothing), configuration=STEADY).completed == 0
     assert statuses(stores) == {"queued": 25}
     resume(stores, QUEUE, actor="tester", reason="a test")
-    assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 25
+    assert drain(stores, handlers_of(nothing), configuration=STEADY).completed == 25
     assert rows(stores, "SELECT action, actor, jobs_changed FROM queue_audit ORDER BY id") == [
         ("pause", "tester", 20),
         ("resume", "tester", 0),
@@ -76,7 +76,7 @@ def test_replay_is_dry_bounded_audited_and_complete(stores: Stores, connection: 
     assert replay(stores, JobFilter(payload={"note": "7"}), DO).changed == 1
     assert replay(stores, JobFilter(error="RuntimeError"), Order("tester", "x", at_most=9, dry_run=False)).changed == 9
     assert statuses(stores) == {"failed": 20, "queued": 10}
-    assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 10
+    assert drain(stores, handlers_of(nothing), configuration=STEADY).completed == 10
     assert rows(stores, "SELECT action, jobs_changed, job_filter->'payload' FROM queue_audit ORDER BY id") == [
         ("replay", 1, {"note": "7"}),
         ("replay", 9, None),
@@ -98,15 +98,15 @@ def test_replay_leaves_out_a_key_that_is_live_again(stores: Stores, connection: 
 def test_replay_comes_apart(stores: Stores, connection: psycopg.Connection) -> None:
     _bury(stores, connection, 3)
     replay(stores, JobFilter(), DO, stagger_seconds=100)
-    assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 1
+    assert drain(stores, handlers_of(nothing), configuration=STEADY).completed == 1
     assert statuses(stores) == {"completed": 1, "queued": 2}
 
 
 def test_retry_now_waits_no_longer(stores: Stores, connection: psycopg.Connection) -> None:
     enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(3)))
-    drain(stores, handlers_of(_fail), configuration=SHORT)
+    drain(stores, handlers_of(_fail), configuration=STEADY)
     assert retry_now(stores, JobFilter(statuses=("retry_scheduled",)), DO).changed == 3
-    assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 3
+    assert drain(stores, handlers_of(nothing), configuration=STEADY).completed == 3
 
 
 def test_a_cancelled_job_does_not_run(stores: Stores, connection: psycopg.Connection) -> None:
@@ -114,7 +114,7 @@ def test_a_cancelled_job_does_not_run(stores: Stores, connection: psycopg.Connec
     _hand_over(stores)
     (tenant_id,) = rows(stores, "SELECT tenant_id FROM jobs LIMIT 1")[0]
     assert cancel(stores, JobFilter(tenant_id=tenant_id), DO).changed == 1
-    assert drain(stores, handlers_of(nothing), configuration=SHORT).completed == 1
+    assert drain(stores, handlers_of(nothing), configuration=STEADY).completed == 1
     assert statuses(stores) == {"cancelled": 1, "completed": 1}
 
 
@@ -179,13 +179,13 @@ def test_why_names_what_holds_a_job_up(stores: Stores, connection: psycopg.Conne
     pause(stores, QUEUE, actor="tester", reason="a test")
     assert "paused" in why(stores, first.id).reasons[0]
     resume(stores, QUEUE, actor="tester", reason="a test")
-    drain(stores, handlers_of(_fail), configuration=SHORT)
+    drain(stores, handlers_of(_fail), configuration=STEADY)
     assert "after attempt 1 failed" in why(stores, first.id).reasons[0]
     assert [attempt["status"] for attempt in show(stores, first.id).attempts] == ["retry"]
     connection.execute("UPDATE jobs SET status = 'running', worker_id = %s WHERE id = %s", [uuid4(), first.id])
     assert "is dead" in why(stores, first.id).reasons[0]
     tenant_id = uuid4()
-    set_limit(stores, QUEUE, tenant_id, jobs_per_second=0.1)
+    set_limit(stores, QUEUE, tenant_id, jobs_per_second=0.1, actor="tester", reason="a test")
     limited = [enqueue(connection, QUEUE, {}, tenant_id=tenant_id).id for _ in range(3)]
     assert "0.1 jobs a second on this queue: its turn comes in about 20 seconds" in " ".join(
         why(stores, limited[2]).reasons
@@ -215,14 +215,21 @@ def test_the_commands(stores: Stores, connection: psycopg.Connection, monkeypatc
     run("list")
     run("show", found[0]["id"])
     assert "dead letter" in run("why", found[0]["id"])
-    assert "would take 2 jobs" in run("replay", "--reason", "x")
-    assert json.loads(run("replay", "--reason", "x", "--yes", "--json"))["changed"] == 2
+    planned = run("replay", "--reason", "x", "--all")
+    assert found[0]["id"] in planned
+    assert "would take 2 jobs" in planned
+    refused = CliRunner().invoke(cli.queue, ["cancel", "--reason", "x", "--yes"])
+    assert isinstance(refused.exception, JobRefused)
+    assert json.loads(run("replay", "--queue", QUEUE, "--reason", "x", "--yes", "--json"))["changed"] == 2
     assert "1 jobs changed" in run("cancel", "--id", found[0]["id"], "--reason", "x", "--yes")
     run("pause", QUEUE, "--reason", "x")
     run("resume", QUEUE, "--reason", "x")
-    assert "0 jobs" in run("retry", "--reason", "x")
+    assert "0 jobs" in run("retry", "--all", "--reason", "x")
     tenant = str(uuid4())
-    assert "Limit set" in run("limit", QUEUE, tenant, "--jobs-per-second", "2")
-    assert "taken away" in run("limit", QUEUE, tenant)
-    assert json.loads(run("limit", QUEUE, tenant, "--json"))["changed"] is False
+    assert "Limit set" in run("limit", QUEUE, tenant, "--jobs-per-second", "2", "--reason", "too fast")
+    assert "taken away" in run("limit", QUEUE, tenant, "--reason", "x")
+    assert json.loads(run("limit", QUEUE, tenant, "--reason", "x", "--json"))["changed"] is False
     assert len(json.loads(run("tenants", "--json"))) == 1
+    actions = [each["action"] for each in json.loads(run("audit", "--json"))]
+    assert actions == ["unlimit", "limit", "resume", "pause", "cancel", "replay"]
+    assert "too fast" in run("audit")

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import time
 from datetime import UTC, datetime
 
 import psycopg
 import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
-from queue_support import FIXTURES, QUEUE, SHORT, Note, handlers_of, rows
+from queue_support import FIXTURES, QUEUE, STEADY, Note, handlers_of, rows
 
 from penguinmails.queue import cli
 from penguinmails.queue.doctor import examine
@@ -23,6 +30,7 @@ from penguinmails.queue.queues import QUEUES, Band
 from penguinmails.queue.relay import Relay
 from penguinmails.queue.schema import migrate
 from penguinmails.queue.thresholds import THRESHOLDS, evaluate
+from penguinmails.stack.cli import main
 from penguinmails.stack.stores import Stores
 
 redis_server, stores, connection = FIXTURES
@@ -46,7 +54,7 @@ def test_the_declared_queues_are_in_the_table(stores: Stores, connection: psycop
 
 def test_depth_counts_what_waits_in_postgresql_and_in_redis(stores: Stores, connection: psycopg.Connection) -> None:
     enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(30)))
-    relay = Relay(stores, configuration=SHORT)
+    relay = Relay(stores, configuration=STEADY)
     relay.step()
     relay.close()
     enqueue_many(connection, (NewJob(QUEUE, {}, priority=10) for _ in range(12)))
@@ -67,7 +75,7 @@ def test_ends_of_five_minutes_are_counted(stores: Stores, connection: psycopg.Co
 
     enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(60)))
     enqueue_many(connection, (NewJob(QUEUE, {"note": "fail"}, max_attempts=1) for _ in range(20)))
-    drain(stores, handlers_of(fail_on_request), configuration=SHORT)
+    drain(stores, handlers_of(fail_on_request), configuration=STEADY)
     snapshot = probe(stores)
     assert (snapshot.completed_5_minutes, snapshot.failed_5_minutes, snapshot.dead_letters) == (60, 20, 20)
     assert snapshot.failure_rate == 0.25
@@ -93,7 +101,7 @@ def test_a_queue_without_redis_is_still_probed(stores: Stores, connection: psyco
 
 def test_a_redis_that_lost_its_hand_offs_or_would_is_noticed(stores: Stores, connection: psycopg.Connection) -> None:
     enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(3)))
-    relay = Relay(stores, configuration=SHORT)
+    relay = Relay(stores, configuration=STEADY)
     relay.step()
     relay.close()
     client = stores.open_redis()
@@ -142,3 +150,44 @@ def test_commands_enqueue_drain_and_show(run: CliRunner) -> None:
 def test_wrong_input_is_refused(run: CliRunner, arguments: list[str]) -> None:
     result = run.invoke(cli.queue, arguments)
     assert getattr(result.exception, "exit_code", None) == 2
+
+
+def test_status_ends_the_command_with_one_when_a_limit_is_exceeded(
+    run: CliRunner, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["penguinmails", "queue", "status"])
+    enqueue(connection, QUEUE, {})
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+
+
+def test_top_shows_the_queue_until_a_key_ends_it(run: CliRunner, connection: psycopg.Connection) -> None:
+    enqueue_many(connection, (NewJob(QUEUE, {}) for _ in range(12)))
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (40, 100))
+    command = [sys.executable, "-m", "penguinmails.stack.cli", "queue", "top", "--every", "0.2"]
+    environment = os.environ | {"TERM": "xterm"}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    try:
+        shown = _read_until(ours, b"no_worker")
+        assert b"12 waiting" in shown
+        os.write(ours, b" ")
+        _read_until(ours, b"held")
+        os.write(ours, b"q")
+        _read_until(ours, b"\x1b[?1049l")  # the screen is as it was
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait(20)
+        os.close(ours)
+
+
+def _read_until(terminal: int, text: bytes) -> bytes:
+    shown, end = b"", time.monotonic() + 30
+    while text not in shown:
+        assert time.monotonic() < end, shown
+        if select.select([terminal], [], [], 0.1)[0]:
+            shown += os.read(terminal, 65_536)
+    return shown

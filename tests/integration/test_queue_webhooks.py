@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from queue_support import FIXTURES, SHORT, job
+from queue_support import FIXTURES, STEADY, job
 
 from penguinmails.queue.drain import DrainReport, drain
 from penguinmails.queue.handlers import Handler, Handlers
@@ -69,7 +69,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 def _drain(stores: Stores, *, allow_private: bool = True) -> DrainReport:
     sender = WebhookSender(KEY, allow_private=allow_private)
-    return drain(stores, Handlers({QUEUE_NAME: Handler(QUEUE_NAME, WebhookEvent, sender.handle)}), configuration=SHORT)
+    return drain(stores, Handlers({QUEUE_NAME: Handler(QUEUE_NAME, WebhookEvent, sender.handle)}), configuration=STEADY)
 
 
 def test_an_event_is_posted_signed_and_repeated_under_the_same_id(
