@@ -4,7 +4,7 @@
 
 Transactions arrive on a schedule that does not wait (an open loop), as from 1,000 sessions with one transaction a second each;
 a latency counts from the moment it was due, so that a queue shows. 65 % read. Needs a seeded database (penguinmails oltp
-seed --scale documented). What it writes, it rolls back by writing the same values. Prints one JSON document.
+seed --scale documented). It adds events and touches leads. Takes --seconds and some more. Prints one JSON document.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from penguinmails.oltp.connections import Role, connect
-from penguinmails.oltp.statements import QUERIES
+from penguinmails.oltp.statements import QUERIES, run
 from penguinmails.oltp.tenancy import Session, open_pool, tenant_session
 from penguinmails.stack.stores import Stores, resolve
 
@@ -52,9 +52,7 @@ def one_transaction(dice: random.Random, session: Session, values: dict[str, Any
     """One transaction of the mix."""
     if dice.random() < 0.65:
         name = dice.choice(READS)
-        session.execute(
-            QUERIES[name], values | {"status": "active" if name.startswith("leads") else "sending"}
-        ).fetchall()
+        run(session, name, values | {"status": "active" if name.startswith("leads") else "sending"}).fetchall()
     else:
         session.execute(dice.choice((TOUCH_LEAD, NOTE_OPEN, QUERIES["note_template_use"])), values)
 
@@ -100,7 +98,7 @@ def run_all(threads: list[threading.Thread]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=1000, help="transactions a second that arrive")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--warm-up-seconds", type=float, default=5, help="at the start, left out: caches fill")
