@@ -22,7 +22,7 @@ from penguinmails.content_store.bootstrap_dictionary import BOOTSTRAP_CONTENT_BY
 from penguinmails.content_store.dictionary_privacy import ordinary_words
 from penguinmails.content_store.dictionary_training import Sample, finalize, shared_content
 
-_SAMPLES = 1_500
+_SAMPLES = 600
 _SEED = 20_261_122
 _LEAST_WORD_BYTES = 7
 """Finding a shorter word in the dictionary costs as much as spelling it."""

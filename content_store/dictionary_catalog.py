@@ -47,6 +47,9 @@ RETRAIN_BELOW = 0.8
 LEAST_GAIN = 1.05
 """A new dictionary must give this many times the ratio of the one before on messages it has not seen."""
 SHORTEST_LIFE = timedelta(days=1)
+THOROUGH_BYTES = 16 << 20
+"""Raw bytes that one hand-over compresses thoroughly: what a day brings most tenants, and at most six seconds of one core.
+Batches beyond it are compressed fast, so that a long backlog takes the time that its length asks for."""
 _IN_MEMORY = 32
 _TRIAL_MESSAGES = 64
 _MOST_DICTIONARY_BYTES = 1 << 20
@@ -62,6 +65,7 @@ class DictionaryCatalog:
         self._one_trains = threading.Lock()
         self._known: OrderedDict[int, Dictionary] = OrderedDict()
         self._known[BOOTSTRAP_DICTIONARY_ID] = bootstrap_dictionary()
+        self._thorough_bytes_left = THOROUGH_BYTES
 
     def for_reading(self, connection: Connection, dictionary_id: int) -> Dictionary:
         """Returns the dictionary of that id.
@@ -88,7 +92,7 @@ class DictionaryCatalog:
         now: datetime,
         at_step: AtStep = no_step,
     ) -> Dictionary:
-        """Returns the dictionary to write this batch with, training a new one where that is due and pays.
+        """Returns the dictionary and level to write this batch with, training a new one where that is due and pays.
 
         Args:
             key: the tenant's newest key.
@@ -96,7 +100,12 @@ class DictionaryCatalog:
             at_step: told each step of a training that is now durable.
         """
         with self._one_trains:  # the other workers of a hand-over wait for the dictionary instead of training their own
-            return self._newest_or_better(connection, key, bodies, now, at_step)
+            dictionary = self._newest_or_better(connection, key, bodies, now, at_step)
+            batch_bytes = sum(len(body.raw_message) for body in bodies)
+            if batch_bytes > self._thorough_bytes_left:
+                return dictionary
+            self._thorough_bytes_left -= batch_bytes
+            return dictionary.thorough
 
     def _newest_or_better(
         self, connection: Connection, key: TenantKey, bodies: Sequence[BodyToStore], now: datetime, at_step: AtStep

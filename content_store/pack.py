@@ -183,7 +183,7 @@ def _directory_bytes(directory: Directory) -> bytes:
     )
     entries = directory.entries
     columns = [
-        b"".join(entry.message_id.bytes for entry in entries),
+        _planes(b"".join(entry.message_id.bytes for entry in entries), 16),
         _column("q", [(entry.created_at - _EPOCH) // _MICROSECOND for entry in entries]),
         _column("Q", [entry.raw_size_bytes for entry in entries]),
         _column("Q", [entry.sealed_size_bytes for entry in entries]),
@@ -206,23 +206,38 @@ def _parse_directory(compressed: bytes, header: Header, *, thing: str) -> Direct
         columns = plain[_LENGTH.size + about_bytes :]
         if len(columns) != count * (16 + 8 + 8 + 8 + 4):
             raise PackMalformed(thing, "has a directory of another size", _REMEDY)
-        ids = [UUID(bytes=columns[start : start + 16]) for start in range(0, 16 * count, 16)]
-        created = struct.unpack_from(f"<{count}q", columns, 16 * count)
-        raw_sizes = struct.unpack_from(f"<{count}Q", columns, 24 * count)
-        sealed_sizes = struct.unpack_from(f"<{count}Q", columns, 32 * count)
-        dictionaries = struct.unpack_from(f"<{count}I", columns, 40 * count)
+        ids = _rows(columns[: 16 * count], 16)
+        created = _values("q", columns[16 * count : 24 * count])
+        raw_sizes = _values("Q", columns[24 * count : 32 * count])
+        sealed_sizes = _values("Q", columns[32 * count : 40 * count])
+        dictionaries = _values("I", columns[40 * count :])
     except (zstd.ZstdError, struct.error, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise PackMalformed(thing, "has a directory that cannot be read", _REMEDY) from error
     rows = zip(ids, created, raw_sizes, sealed_sizes, dictionaries, strict=True)
     entries = [
-        Entry(message_id, _EPOCH + microseconds * _MICROSECOND, raw, sealed, dictionary)
+        Entry(UUID(bytes=message_id), _EPOCH + microseconds * _MICROSECOND, raw, sealed, dictionary)
         for message_id, microseconds, raw, sealed, dictionary in rows
     ]
     return Directory(group, header.pack_id, entries)
 
 
 def _column(kind: str, values: list[int]) -> bytes:
-    return struct.pack(f"<{len(values)}{kind}", *values)
+    return _planes(struct.pack(f"<{len(values)}{kind}", *values), struct.calcsize(kind))
+
+
+def _values(kind: str, column: bytes) -> tuple[int, ...]:
+    width = struct.calcsize(kind)
+    return struct.unpack(f"<{len(column) // width}{kind}", b"".join(_rows(column, width)))
+
+
+def _planes(rows: bytes, width: int) -> bytes:
+    """Returns the first byte of every row, then the second of every row, and so on: like stands beside like."""
+    return b"".join(rows[place::width] for place in range(width))
+
+
+def _rows(planes: bytes, width: int) -> list[bytes]:
+    count = len(planes) // width
+    return [planes[row::count] for row in range(count)]
 
 
 def _payload(pack: bytes, offset: int, kind: int, *, thing: str) -> bytes:

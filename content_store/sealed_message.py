@@ -7,18 +7,12 @@ what a split message is put together from (split_message.py).
 from __future__ import annotations
 
 import hmac
-import sys
 from dataclasses import dataclass
 from uuid import UUID
 
-from penguinmails.content_store.codec import Dictionary, compress, decompress
+from penguinmails.content_store.codec import Dictionary, compress, decompress, stated_size_bytes
 from penguinmails.content_store.errors import ContentDamaged
 from penguinmails.content_store.sealing import Form, TenantKey, message_context, new_data_key, seal, unseal
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +103,5 @@ def _opened(message: SealedMessage, data_key: bytes, context: bytes, dictionary:
     frame = unseal(message.sealed, data_key, context, thing=thing)
     size_bytes = message.raw_size_bytes
     if message.form is Form.SPLIT:  # its frame is smaller than the message; that it says how much is sealed with it
-        size_bytes = min(size_bytes, _stated_size_bytes(frame, thing=thing))
+        size_bytes = min(size_bytes, stated_size_bytes(frame, thing=thing))
     return decompress(frame, dictionary, raw_size_bytes=size_bytes, thing=thing)
-
-
-def _stated_size_bytes(frame: bytes, *, thing: str) -> int:
-    try:
-        return zstd.get_frame_info(frame).decompressed_size or 0
-    except zstd.ZstdError as error:
-        raise ContentDamaged(thing, "holds no zstd frame", "Run 'penguinmails content verify'.") from error

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 WINDOW_BYTES = 12
 MOST_OWNERS = 0xFFFF
-_BUCKET_BITS = 24
-_PLACE_BITS = 22
+_MOST_BUCKET_BITS = 24
+_MOST_PLACE_BITS = 22
+_LEAST_BITS = 12
 _NOBODY = 0xFFFF
 _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93)
 
@@ -65,9 +66,11 @@ class SharedWindows:
             least_owners: windows of fewer need not be told apart.
         """
         self._least_owners = least_owners
+        bits = max(_LEAST_BITS, sum(map(len, texts)).bit_length() + 1)
+        self._bucket_bits, self._place_bits = min(bits, _MOST_BUCKET_BITS), min(bits, _MOST_PLACE_BITS)
         in_turn = sorted(range(len(texts)), key=owners.__getitem__)  # one owner's texts follow one another
         self._common = self._common_buckets(texts, owners, in_turn)
-        places = 1 << _PLACE_BITS
+        places = 1 << self._place_bits
         self._first = np.zeros(places, np.uint64)
         self._last = np.zeros(places, np.uint32)
         self._counts = np.zeros(places, np.uint16)
@@ -87,15 +90,15 @@ class SharedWindows:
     @property
     def numbers(self) -> int:
         """Windows' numbers are below this."""
-        return 1 << _PLACE_BITS
+        return 1 << self._place_bits
 
     def _common_buckets(
         self, texts: Sequence[bytes], owners: Sequence[int], in_turn: Sequence[int]
     ) -> NDArray[np.bool_]:
-        counts = np.zeros(1 << _BUCKET_BITS, np.uint16)
-        latest_owner = np.full(1 << _BUCKET_BITS, _NOBODY, np.uint16)
+        counts = np.zeros(1 << self._bucket_bits, np.uint16)
+        latest_owner = np.full(1 << self._bucket_bits, _NOBODY, np.uint16)
         for number in in_turn:
-            buckets = _windows(texts[number]).hashed(_MULTIPLIERS[0], _BUCKET_BITS)
+            buckets = _windows(texts[number]).hashed(_MULTIPLIERS[0], self._bucket_bits)
             new = buckets[latest_owner[buckets] != owners[number]]
             latest_owner[new] = owners[number]
             counts[new] += np.uint16(1)
@@ -104,13 +107,13 @@ class SharedWindows:
     def _find(self, text: bytes, *, claim: bool) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Returns offset and place of each window that has a place; `claim` gives places to windows that have none."""
         windows = _windows(text)
-        offsets = np.flatnonzero(self._common[windows.hashed(_MULTIPLIERS[0], _BUCKET_BITS)])
+        offsets = np.flatnonzero(self._common[windows.hashed(_MULTIPLIERS[0], self._bucket_bits)])
         windows = windows.at(offsets)
         places = np.full(len(offsets), -1, np.intp)
         homeless = np.arange(len(offsets))
         for multiplier in _MULTIPLIERS[1:]:
             wanted = windows.at(homeless)
-            at = wanted.hashed(multiplier, _PLACE_BITS).astype(np.intp)
+            at = wanted.hashed(multiplier, self._place_bits).astype(np.intp)
             if claim:
                 free = np.flatnonzero(~self._taken[at])
                 self._first[at[free]] = wanted.first[free]

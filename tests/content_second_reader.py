@@ -47,11 +47,19 @@ def directory(pack: bytes, tenant_secret: bytes) -> dict:
     (length,) = struct.unpack_from("<I", plain)
     about = json.loads(plain[4 : 4 + length])
     count, columns = about["messages"], plain[4 + length :]
-    ids = [columns[16 * n : 16 * n + 16] for n in range(count)]
-    times, raw, stored, dictionaries = (
-        struct.unpack_from(f"<{count}{kind}", columns, place * count)
-        for kind, place in (("q", 16), ("Q", 24), ("Q", 32), ("I", 40))
-    )
+    rows = {}
+    for name, kind, width, place in (
+        ("id", "", 16, 0),
+        ("time", "q", 8, 16),
+        ("raw", "Q", 8, 24),
+        ("stored", "Q", 8, 32),
+        ("dictionary", "I", 4, 40),
+    ):
+        planes = columns[place * count : (place + width) * count]
+        rows[name] = [bytes(planes[count * byte + n] for byte in range(width)) for n in range(count)]
+        if kind:
+            rows[name] = [struct.unpack("<" + kind, row)[0] for row in rows[name]]
+    ids, times, raw, stored, dictionaries = rows.values()
     offsets = [60 + sum(stored[:n]) for n in range(count)]
     return {
         **about,
@@ -80,8 +88,9 @@ def message(
     context = tag + tenant.bytes + struct.pack("<Q", raw_size) + storage_key(message_id, tenant).encode()
     data_key = aes_key_unwrap(tenant_secret, wrapped_key)
     frame = AESGCM(data_key).decrypt(ZEROS, pack[offset : offset + stored_size], context)
+    frame = bytes.fromhex("28b52ffd") + frame
     stated = zstd.get_frame_info(frame)
-    assert stated.dictionary_id == dictionary_id
+    assert zstd.ZstdDict(dictionary).dict_id == dictionary_id
     assert stated.decompressed_size == raw_size or (form == "split" and stated.decompressed_size < raw_size)
     return zstd.decompress(frame, zstd.ZstdDict(dictionary))
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from penguinmails.content_store import codec, message_parts, storage_layout
 from penguinmails.content_store.bootstrap_dictionary import BOOTSTRAP_DICTIONARY_ID, bootstrap_dictionary
-from penguinmails.content_store.bootstrap_mail import make_bootstrap_dictionary
+from penguinmails.content_store.bootstrap_mail import invented_mail, make_bootstrap_dictionary
+from penguinmails.content_store.dictionary_training import finalize
 from penguinmails.content_store.errors import ContentDamaged, ContentUnknown, PackMalformed, TenantKeyWrong
 from penguinmails.content_store.keys import KeyFolder, MasterKey
 from penguinmails.content_store.pack import Directory, Entry, build_pack, read_directory
@@ -84,9 +85,14 @@ def test_a_decompression_bomb_is_not_unpacked() -> None:
     unsized = zstd.ZstdCompressor(3, zstd_dict=DICTIONARY.digested)
     parts = [unsized.compress(bytes(1_000_000)) for _ in range(50)]
     with pytest.raises(ContentDamaged):
-        codec.decompress(b"".join([*parts, unsized.flush()]), DICTIONARY, raw_size_bytes=1000, thing="bomb")
+        codec.decompress(b"".join([*parts, unsized.flush()])[4:], DICTIONARY, raw_size_bytes=1000, thing="bomb")
     with pytest.raises(ContentDamaged):
         codec.decompress(b"x", DICTIONARY, raw_size_bytes=codec.MAX_MESSAGE_BYTES + 1, thing="bomb")
+
+
+SHORT_MAIL = (
+    b"Subject: hello\r\n\r\nI hope this email finds you well. Please let me know if you have any questions.\r\n"
+)
 
 
 def test_other_dictionaries_and_rubbish_are_refused() -> None:
@@ -94,6 +100,22 @@ def test_other_dictionaries_and_rubbish_are_refused() -> None:
     for wrong in (zstd.compress(b"text" * 50), frame[:-3], frame + b"x", b"", b"rubbish"):
         with pytest.raises(ContentDamaged):
             codec.decompress(wrong, DICTIONARY, raw_size_bytes=200, thing="frame")
+    message = sealed(SHORT_MAIL)
+    other = codec.Dictionary(1_000_001, finalize(b"what another tenant's people say" * 90, [SHORT_MAIL] * 9, 1_000_001))
+    with pytest.raises(ContentDamaged):
+        open_message(message, tenant_id=TENANT, key=KEY, dictionary=other)
+
+
+def test_trying_harder_gives_fewer_bytes_and_the_same_message() -> None:
+    messages = invented_mail(40)
+    fast, thorough = ([codec.compress(raw, each) for raw in messages] for each in (DICTIONARY, DICTIONARY.thorough))
+    assert sum(map(len, thorough)) < 0.99 * sum(map(len, fast))
+    for raw, frame in zip(messages, thorough, strict=True):
+        assert codec.decompress(frame, DICTIONARY, raw_size_bytes=len(raw), thing="frame") == raw
+
+
+def test_a_frame_costs_little_more_than_what_it_says() -> None:
+    assert len(codec.compress(b"x", DICTIONARY)) <= 6  # without magic number and dictionary id; size and block remain
 
 
 def test_the_codec_is_safe_under_threads() -> None:
