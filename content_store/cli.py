@@ -108,7 +108,10 @@ def get(
         notes.print(f"{found.attachments_gone:,} attachments were past their time; their places are empty.")
     chosen = _part(raw, part, number)
     if output is not None:
-        output.write_bytes(chosen)
+        try:
+            output.write_bytes(chosen)
+        except OSError as error:
+            raise InputError(f"file {output}", f"cannot be written ({error.strerror})", "Name another one.") from error
     if as_json:
         print_json({"part": part, "size_bytes": len(chosen), "output": output, "message_size_bytes": len(raw)})
     elif output is not None:

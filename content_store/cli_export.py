@@ -22,7 +22,9 @@ from penguinmails.stack.errors import InputError
 @tenant_option
 @click.option("--campaign", "campaign_id", type=click.UUID, help="Only this campaign's messages.")
 @click.option("--person", "address", help="Only messages from or to this address (a subject access request).")
-@click.option("--format", "form", type=click.Choice([*Format]), default=Format.EML, show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice([str(form) for form in Format]), default=str(Format.EML), show_default=True
+)
 @click.option("--to", "path", type=click.Path(path_type=Path), required=True, help="File (mbox) or folder to write to.")
 @json_option
 def export_command(

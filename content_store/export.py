@@ -8,6 +8,7 @@ Belongs here: which messages, and how far. Does not belong here: what files look
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -89,15 +90,14 @@ def export_messages(
         at_step: told each step that is now durable.
 
     Raises:
-        InputError: the path is of another kind, or belongs to another export.
+        InputError: the path is of another kind, belongs to another export, or cannot be written (a full disk).
         ServerError: a store does not answer; run it again, it goes on.
     """
     note = path.with_name(f".{path.name}.progress")
     if path.is_file() and path.stat().st_size and not note.exists():
         raise InputError(f"file {path}", "is there already and no export of ours", "Name another one with --to.")
     state = _begin(note, scope, form)
-    folder = open_folder(form, path, state.mbox_bytes)
-    try:
+    with _typed_errors(path), _opened(form, path, state.mbox_bytes) as folder:
         with ContentReader(stores, bodies=bodies) as reader:
             while page := bodies.messages_of(
                 scope.tenant_id,
@@ -115,10 +115,8 @@ def export_messages(
                     _save(note, state)
                     at_step(ExportStep.MESSAGE_NOTED)
                     progress(len(batch))
-    finally:
-        folder.close()
-    _save(note, replace(state, finished=True))
-    at_step(ExportStep.FINISHED)
+        _save(note, replace(state, finished=True))
+        at_step(ExportStep.FINISHED)
     return ExportReport(state.messages, state.size_bytes, state.gone, state.without_attachments, state.unreadable)
 
 
@@ -133,7 +131,7 @@ def save_all(
         ServerError: a store does not answer.
     """
     folders, state = dict[UUID, MailFolder](), _State("")
-    with ContentReader(stores) as reader:
+    with _typed_errors(folder), ContentReader(stores) as reader:
         for name in storage_keys(stores, tenant_id):
             owner, message_id = ids_of(name)
             if owner not in folders:
@@ -154,6 +152,27 @@ def storage_keys(stores: Stores, tenant_id: UUID | None = None) -> Iterator[str]
             return
         yield from (name for (name,) in page)
         after = page[-1][0]
+
+
+@contextlib.contextmanager
+def _opened(form: Format, path: Path, whole_bytes: int) -> Iterator[MailFolder]:
+    folder = open_folder(form, path, whole_bytes)
+    try:
+        yield folder
+    finally:
+        folder.close()
+
+
+@contextlib.contextmanager
+def _typed_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"path {path}",
+            f"cannot be written ({error.strerror})",
+            "Make room or mend its rights, then run the same command again: it goes on.",
+        ) from error
 
 
 def _write(reader: ContentReader, folder: MailFolder, tenant_id: UUID, message_id: UUID, state: _State) -> _State:

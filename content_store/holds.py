@@ -18,6 +18,8 @@ from penguinmails.content_store.storage_layout import ids_of, storage_key
 from penguinmails.stack.errors import InputError
 from penguinmails.stack.stores import Stores
 
+_MOST_MATTER_CHARACTERS = 200
+
 
 @dataclass(frozen=True)
 class Hold:
@@ -56,7 +58,14 @@ def place_hold(
     Args:
         bodies: where messages wait to be handed over; they can be held there already.
         matter: file number of the legal matter; no names.
+
+    Raises:
+        InputError: there is no file number, or a storage key is none of this tier.
     """
+    if not 1 <= len(matter.strip()) <= _MOST_MATTER_CHARACTERS:
+        raise InputError(
+            "matter", "is empty or too long", f"Give a file number of 1 to {_MOST_MATTER_CHARACTERS} characters."
+        )
     hold_id, held = uuid.uuid4(), set[str]()
     waiting = _waiting(bodies, tenant_id, storage_keys or ())
     with typed_errors(), connect(stores) as connection, connection.transaction():

@@ -64,8 +64,24 @@ class KeyFolder:
             raise SettingsError(f"key file {path}", f"cannot be read ({error.strerror})", "Mend its rights.") from error
 
     def create(self, tenant_id: UUID, generation: int) -> bytes:
-        """Makes the file unless it is there; it appears whole, and is on disk before anything is encrypted with it."""
+        """Makes the file unless it is there; it appears whole, and is on disk before anything is encrypted with it.
+
+        Raises:
+            SettingsError: it cannot be made (a full disk, a folder without rights).
+        """
         path = self._path(tenant_id, generation)
+        try:
+            self._make_file(path)
+        except OSError as error:
+            raise SettingsError(
+                f"key file {path}", f"cannot be made ({error.strerror})", "Make room or mend the folder's rights."
+            ) from error
+        secret = self.secret(tenant_id, generation)
+        if secret is None:
+            raise TenantKeyMissing(f"key file {path}", "vanished while it was made", "Run again.")
+        return secret
+
+    def _make_file(self, path: Path) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
@@ -77,10 +93,6 @@ class KeyFolder:
             os.link(unfinished, path)
         unfinished.unlink()
         _sync_folder(self.folder)
-        secret = self.secret(tenant_id, generation)
-        if secret is None:
-            raise TenantKeyMissing(f"key file {path}", "vanished while it was made", "Run again.")
-        return secret
 
     def destroy(self, tenant_id: UUID, generation: int) -> bool:
         """Removes the file. What a file system keeps of removed files, and every backup of the folder, is beyond it."""
