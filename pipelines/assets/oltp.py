@@ -1,11 +1,12 @@
-"""Assets of the OLTP tier: the schema, mail taken in, and every table by its declaration."""
+"""Assets of the OLTP tier: the schema, mail taken in, and every table by its declaration, grouped by section."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
+from penguinmails.olap.marts import MARTS
 from penguinmails.oltp.table_model import Section, Table
 from penguinmails.oltp.tables import TABLES
 from penguinmails.pipelines import metadata
@@ -16,6 +17,10 @@ from penguinmails.stack.clock import utc_now
 GROUP = "oltp"
 SCHEMA = dg.AssetKey(["oltp", "schema"])
 LOADED_MAIL = dg.AssetKey(["oltp", "loaded_mail"])
+READ_BY_OTHER_TIERS = {"email_messages", "email_message_bodies", "email_events", "email_accounts"} | {
+    name for mart in MARTS for name in mart.depends_on if name in TABLES
+}
+"""Tables with assets of other tiers below them, which Dagster skips in a run that skips the table."""
 
 
 @dg.asset(
@@ -84,11 +89,12 @@ def _spec(table: Table) -> dg.AssetSpec:
     filled_by_intake = [LOADED_MAIL] if table.section is Section.MESSAGING else [SCHEMA]
     return dg.AssetSpec(
         ["oltp", table.name],
-        group_name=GROUP,
+        group_name=f"{GROUP}_{table.section}",
         kinds={"postgres", "table"},
         owners=metadata.OWNERS,
         description=f"{table.meaning}\n\nRows are isolated by {table.isolation}.",
         tags={"section": table.section.value, "isolation": table.isolation.value},
+        skippable=table.name not in READ_BY_OTHER_TIERS,
         deps=[*filled_by_intake, *(["oltp", name] for name in table.references if name != table.name)],
         metadata={
             "dagster/table_name": f"public.{table.name}",
@@ -101,17 +107,29 @@ def _spec(table: Table) -> dg.AssetSpec:
 def tables(
     context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Observes the tables: the application fills them; here they are counted, sized and looked at."""
+    """Observes the tables: the application fills them; here they are counted, sized and looked at.
+
+    A table whose figures are those of the last time is not written down again, unless assets of other tiers wait for it.
+    """
     from penguinmails.oltp.statistics import table_statistics
 
-    statistics = {seen.table: seen for seen in table_statistics(platform.stores)}
-    for name in TABLES:
-        key = dg.AssetKey(["oltp", name])
-        if key in context.selected_asset_keys:
-            seen = statistics[name]
-            yield dg.MaterializeResult(
-                asset_key=key, metadata={"dagster/row_count": seen.rows} | metadata.of_report(seen)
-            )
+    last = _last_figures(context)
+    for seen in table_statistics(platform.stores):
+        key = dg.AssetKey(["oltp", seen.table])
+        if key not in context.selected_asset_keys:
+            continue
+        figures = {"dagster/row_count": dg.MetadataValue.int(seen.rows)} | metadata.of_report(seen)
+        if seen.table in READ_BY_OTHER_TIERS or last.get(key) != figures:
+            yield dg.MaterializeResult(asset_key=key, metadata=figures)
+
+
+def _last_figures(context: dg.AssetExecutionContext) -> dict[dg.AssetKey, Mapping[str, dg.MetadataValue]]:
+    records = context.instance.get_asset_records(list(context.selected_asset_keys))
+    return {
+        record.asset_entry.asset_key: record.asset_entry.last_materialization.asset_materialization.metadata
+        for record in records
+        if record.asset_entry.last_materialization and record.asset_entry.last_materialization.asset_materialization
+    }
 
 
 ASSETS = [schema, loaded_mail, tables]
