@@ -94,9 +94,10 @@ def export_messages(
         ServerError: a store does not answer; run it again, it goes on.
     """
     note = path.with_name(f".{path.name}.progress")
-    if path.is_file() and path.stat().st_size and not note.exists():
-        raise InputError(f"file {path}", "is there already and no export of ours", "Name another one with --to.")
-    state = _begin(note, scope, form)
+    with _typed_errors(path):
+        if path.is_file() and path.stat().st_size and not note.exists():
+            raise InputError(f"file {path}", "is there already and no export of ours", "Name another one with --to.")
+        state = _begin(note, scope, form)
     with _typed_errors(path), _opened(form, path, state.mbox_bytes) as folder:
         with ContentReader(stores, bodies=bodies) as reader:
             while page := bodies.messages_of(

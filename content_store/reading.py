@@ -22,6 +22,7 @@ import psycopg_pool
 from penguinmails.content_store.bucket import open_bucket
 from penguinmails.content_store.dictionary_catalog import DictionaryCatalog
 from penguinmails.content_store.errors import (
+    ContentDamaged,
     ContentGone,
     ContentMissing,
     ContentUnknown,
@@ -234,12 +235,17 @@ class ContentReader:
 
     def _frame(self, connection: Connection, place: _Place) -> tuple[TenantKey, SealedMessage, bytes]:
         key = self._keys.for_reading(connection, place.tenant_id, place.key_generation)
+        thing = f"message {place.storage_key}"
+        try:
+            sealed = self._bucket.get_range(place.object_key, place.frame_offset, place.sealed_size_bytes)
+        except IntegrityError as error:
+            raise ContentDamaged(thing, f"was cut off ({error.thing})", "Run 'penguinmails content verify'.") from error
         message = SealedMessage(
             place.storage_key,
             place.raw_size_bytes,
             place.content_hash,
             place.wrapped_key,
-            self._bucket.get_range(place.object_key, place.frame_offset, place.sealed_size_bytes),
+            sealed,
             Form(place.form),
         )
         dictionary = self._dictionaries.for_reading(connection, place.dictionary_id)

@@ -195,6 +195,10 @@ class _typed_errors:  # noqa: N801 - reads as a statement
                 raise ObjectMissing(
                     f"object {self.key}", "is not in the object store", "Run 'penguinmails content check'."
                 ) from None
+            if code in {"InvalidRange", "416"}:
+                raise IntegrityError(
+                    f"object {self.key}", "ends before the range asked for", "Run 'content verify'."
+                ) from None
             raise ObjectStoreUnavailable(
                 f"object {self.key}",
                 f"the object store refused: {code}",
