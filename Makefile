@@ -5,7 +5,7 @@ BIN := .venv/bin
 MAIL_OPTION = $(if $(filter command,$(origin MAIL)),--mail "$(MAIL)")
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui stop test lint format typecheck clean lock runtime development
+.PHONY: help run ui stop test spark lint format typecheck clean lock runtime development
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ stop: ## stop the embedded servers; data stays
 
 test: lint ## run everything CI runs
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
+
+spark: development ## compare every mart on real Spark (a master, two workers; needs Java 17) with DuckDB's, row for row
+	@$(BIN)/python bench/olap/compare_engines.py --standalone --events 20000
 
 lint: development typecheck ## ruff and mypy
 	@$(BIN)/ruff check .

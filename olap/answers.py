@@ -26,8 +26,7 @@ from penguinmails.stack.console import console, notes
 from penguinmails.stack.errors import InputError
 from penguinmails.stack.stores import Stores
 
-_QUESTIONS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI}
-"""MULTI is what a PIVOT becomes."""
+_QUESTIONS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 _ENDINGS = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 _BATCH_ROWS = 10_000
 
@@ -39,6 +38,8 @@ def form_of(form: str | None, output: Path | None) -> str:
         InputError: a file whose ending says no form, or a table for a file.
     """
     if output is None:
+        if form == "parquet":
+            raise InputError("--format parquet", "needs a file", "Give --output FILE.")
         return form or "table"
     found = form or _ENDINGS.get(output.suffix.lower())
     if found is None or found == "table":
@@ -63,7 +64,12 @@ def ask(stores: Stores, statement: str, *, publication: int | None = None) -> It
             parsed = connection.extract_statements(statement)
             if len(parsed) != 1 or parsed[0].type not in _QUESTIONS:
                 raise StatementRefused("the statement", "is not one question", "Give one SELECT; marts are read-only.")
-            yield connection.sql(statement).to_arrow_reader(_BATCH_ROWS)
+            answer = connection.sql(statement).to_arrow_reader(_BATCH_ROWS)
+            try:
+                yield answer
+            finally:
+                # What is read half would keep DuckDB's instance of the file, and the next connection would wait for its end.
+                answer.close()
         except duckdb.Error as error:
             raise StatementRefused(
                 "the statement", str(error).rstrip(". "), "Correct it; 'penguinmails marts list' shows the marts."
@@ -87,11 +93,9 @@ def write(answer: pa.RecordBatchReader, form: str, output: Path | None) -> int:
     """Writes all rows as csv, json or parquet; a file appears whole or not at all. Returns the number of rows.
 
     Raises:
-        InputError: Parquet without a file, or the file cannot be written.
+        InputError: the file cannot be written.
     """
     if output is None:
-        if form == "parquet":
-            raise InputError("--format parquet", "needs a file", "Give --output FILE.")
         return _WRITERS[form](answer, sys.stdout.buffer)
     unfinished = output.with_name(output.name + ".unfinished")
     try:

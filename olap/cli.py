@@ -5,6 +5,7 @@ Belongs here: options, what people see. Does not belong here: the work itself.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -339,7 +340,7 @@ def sql(
 
     form = "json" if as_json else answers.form_of(form, output)
     if statement == "-":
-        statement = click.get_text_stream("stdin").read()
+        statement = sys.stdin.read()
     with answers.ask(resolve(), statement, publication=publication) as answer:
         if form == "table":
             answers.show(answer, rows)

@@ -4,10 +4,11 @@
     python bench/olap/compare_engines.py --standalone                real Spark: a master and two workers on this machine
     python bench/olap/compare_engines.py --master spark://host:7077  a cluster; Spark Connect is started on this machine
     python bench/olap/compare_engines.py --remote sc://host:15002    a Spark Connect server that runs already
+    ... --events 20000                                               on events generated in a home of this run
 
 --standalone and --master need Java 17 or newer; Spark itself is installed into an environment of its own, outside the
-project's. A cluster on other machines reads the bucket itself: `--landing s3a://bucket`. Uses the stores of the environment
-(PENGUINMAILS_HOME). Prints one JSON document; exits with 1 when a row differs.
+project's. A cluster on other machines reads the bucket itself: `--landing s3a://bucket`. Without --events it uses the stores of
+the environment (PENGUINMAILS_HOME). Prints one JSON document; exits with 1 when a row differs.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
+from homes import own_home
 from spark_standalone import connect_server, standalone_cluster
 
 from penguinmails.olap.distributed import open_session, publish_from_engine
 from penguinmails.olap.publishing import publish
 from penguinmails.olap.roll_up import rebuild, roll_up
 from penguinmails.olap.verifying import compare_published
-from penguinmails.stack.stores import resolve
+from penguinmails.stack.stores import Stores, resolve
 
 
 @contextmanager
@@ -58,8 +61,20 @@ def main() -> int:
     which.add_argument("--master", help="address of a Spark master")
     which.add_argument("--standalone", action="store_true", help="start a master and two workers here")
     parser.add_argument("--landing", help="the bucket as the engine reaches it")
+    parser.add_argument("--events", type=int, help="how many to generate in a home of this run")
     arguments = parser.parse_args()
-    stores = resolve()
+    if arguments.events:
+        with own_home(events=arguments.events, tenants=20) as (stores, _):
+            document = compare(stores, arguments)
+    else:
+        document = compare(resolve(), arguments)
+    json.dump(document, sys.stdout, indent=2)
+    print()
+    return 1 if document["marts_that_differ"] else 0
+
+
+def compare(stores: Stores, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Publishes by both engines, one after the other, and compares what they published."""
     roll_up(stores)
     started_at = time.perf_counter()
     rebuild(stores)
@@ -69,7 +84,7 @@ def main() -> int:
         version = session.sql("SELECT version()").collect()[0][0]
         theirs = publish_from_engine(stores, session, landing_address=arguments.landing)
     compared = compare_published(theirs.path, ours.path)
-    document = {
+    return {
         "engine_version": version,
         "engine_seconds": round(theirs.seconds, 2),
         "duckdb_seconds": round(duckdb_seconds, 2),
@@ -77,8 +92,6 @@ def main() -> int:
         "rows": sum(mart.rows for mart in compared),
         "marts_that_differ": [asdict(mart) for mart in compared if mart.missing or mart.unexpected],
     }
-    json.dump(document, sys.stdout, indent=2)
-    return 1 if document["marts_that_differ"] else 0
 
 
 if __name__ == "__main__":

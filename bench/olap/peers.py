@@ -58,7 +58,7 @@ def peers_interpreter() -> Path:
     if not installed.exists() or installed.read_text() != PINS.read_text():
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         venv.create(ENVIRONMENT, with_pip=True)
-        subprocess.run([interpreter, "-m", "pip", "install", "--quiet", "-r", PINS], check=True, stdout=sys.stderr)
+        subprocess.run([interpreter, "-m", "pip", "install", "--quiet", "--quiet", "-r", PINS], check=True, stdout=sys.stderr)
         shutil.copyfile(PINS, installed)  # last: a killed installation is made again
     return interpreter
 
@@ -75,6 +75,8 @@ def run(interpreter: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments.only}
         for _ in range(arguments.repeat):
             for name, runs in found.items():
+                if any("error" in run for run in runs):
+                    continue
                 print(f"measuring {name}", file=sys.stderr)
                 if name in OWN:
                     command = [
@@ -85,8 +87,6 @@ def run(interpreter: Path, arguments: argparse.Namespace) -> dict[str, Any]:
                 else:
                     command = [interpreter, HERE / "peer_process.py", name]
                 runs.append(one_run(command, environment, events))
-                if "error" in runs[-1]:
-                    break
     pins = [line for line in PINS.read_text().splitlines() if not line.startswith("#")]
     return {
         "machine": {"cores": os.cpu_count(), "load_average": os.getloadavg(), "python": platform.python_version()},

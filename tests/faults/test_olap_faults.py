@@ -1,9 +1,11 @@
-"""kill -9 between any two steps, and readers while publishing."""
+"""kill -9 between any two steps, a full disk, an object store that is gone, and readers while publishing."""
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
@@ -20,10 +22,12 @@ from olap_support import (  # noqa: F401 - fixtures
     world_fixture,
 )
 
+from penguinmails.olap.errors import StorageFailed
 from penguinmails.olap.marts import MARTS
 from penguinmails.olap.publishing import publish
-from penguinmails.olap.reading import open_marts
+from penguinmails.olap.reading import newest_snapshot, open_marts
 from penguinmails.olap.roll_up import roll_up
+from penguinmails.stack.object_store import ObjectStoreUnavailable
 from penguinmails.stack.stores import Stores
 
 KILLS = 6
@@ -56,6 +60,53 @@ def run_in_process(stores: Stores, die_at: int) -> int:
     process.join()
     assert process.exitcode == (-signal.SIGKILL if die_at else 0)
     return int(calls.value)
+
+
+def run_with_little_room(stores: Stores, size_bytes: int, outcome: object) -> None:
+    """Rolls up and publishes where no file may grow beyond some bytes: what writing to a full disk is to a program."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
+    try:
+        roll_up(stores)
+        publish(stores)
+    except StorageFailed as error:
+        outcome.value = 1 if "room" in error.remedy else 2  # type: ignore[attr-defined]
+        return
+    outcome.value = 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("size_bytes", [1 << 10, 1 << 20], ids=["not even a batch", "not the marts"])
+def test_a_full_disk_is_named_and_what_was_published_stays(stores: Stores, world: World, size_bytes: int) -> None:
+    world.message("0")
+    world.event("0", "sent")
+    roll_up(stores)
+    publish(stores)
+    before = newest_snapshot(stores.marts_folder)
+    world.event("0", "opened", 1)
+    outcome = PROCESSES.Value("i", 0)
+    process = PROCESSES.Process(target=run_with_little_room, args=(stores, size_bytes, outcome))
+    process.start()
+    process.join()
+    assert outcome.value == 1
+    assert newest_snapshot(stores.marts_folder) == before
+    roll_up(stores)
+    publish(stores)
+    assert_marts_are_exact(stores, world)
+    assert [path.name for path in (stores.marts_folder / "snapshots").iterdir() if "unfinished" in path.name] == []
+
+
+def test_without_an_object_store_nothing_changes_and_the_next_run_goes_on(stores: Stores, world: World) -> None:
+    world.message("0")
+    world.event("0", "sent")
+    roll_up(stores)
+    before = publish(stores)
+    world.event("0", "opened", 1)
+    address = dataclasses.replace(stores.bucket, endpoint_url="http://127.0.0.1:9")
+    with pytest.raises(ObjectStoreUnavailable):
+        roll_up(dataclasses.replace(stores, bucket=address))
+    assert newest_snapshot(stores.marts_folder) == before.path
+    roll_up(stores)
+    publish(stores)
+    assert_marts_are_exact(stores, world)
 
 
 @pytest.mark.slow

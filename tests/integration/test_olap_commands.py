@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -24,6 +25,7 @@ from olap_support import (  # noqa: F401 - fixtures
 from penguinmails.olap import cli
 from penguinmails.olap.doctor import examine
 from penguinmails.olap.following import Round, follow
+from penguinmails.olap.marts import MARTS
 from penguinmails.olap.publishing import publish
 from penguinmails.olap.reading import open_marts
 from penguinmails.olap.roll_up import roll_up
@@ -82,8 +84,18 @@ def test_questions_in_every_form(command: Command, filled: Stores, tmp_path: Pat
     rows = json.loads(command(cli.sql, question, "--json").stdout)
     assert {row["tenant_id"]: row["sent"] for row in rows} == {str(named("t1")): 1, str(named("t2")): 1}
     assert len(command(cli.sql, question, "--format", "csv").stdout.splitlines()) == 3
-    command(cli.sql, question, "--format", "parquet", "--output", str(tmp_path / "answer.parquet"))
+    command(cli.sql, question, "--output", str(tmp_path / "answer.parquet"))
     assert pq.read_table(tmp_path / "answer.parquet").num_rows == 2
+    command(cli.sql, question, "--output", str(tmp_path / "answer.txt"), "--format", "csv")
+    assert len((tmp_path / "answer.txt").read_text().splitlines()) == 3
+    with pytest.raises(InputError, match="no form we write"):
+        command(cli.sql, question, "--output", str(tmp_path / "answer.xlsx"))
+    with pytest.raises(InputError, match="needs a file"):
+        command(cli.sql, question, "--format", "parquet")
+    assert sorted(path.name for path in tmp_path.glob("answer*")) == ["answer.parquet", "answer.txt"]
+    for asked in ("SUMMARIZE tenant_weekly", "DESCRIBE campaign_analytics", "EXPLAIN " + question):
+        assert command(cli.sql, asked).stdout
+    assert CliRunner().invoke(cli.sql, ["-", "--json"], input=question).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -112,6 +124,22 @@ def test_export_of_one_tenant_holds_nothing_of_another(command: Command, filled:
         assert {str(tenant) for tenant in tenants} <= {str(named("t1"))}
     with pytest.raises(InputError, match="exists"):
         command(cli.marts, "export", str(target))
+    with pytest.raises(InputError, match="is not in the published marts"):
+        command(cli.marts, "export", str(tmp_path / "nobody"), "--tenant", str(named("nobody")))
+    with pytest.raises(InputError, match="cannot be written"):
+        command(cli.marts, "export", str(target / "manifest.json" / "below"))
+    assert sorted(path.name for path in tmp_path.iterdir() if "nobody" in path.name) == []
+
+
+def test_a_tenant_gets_one_file_of_its_own(command: Command, filled: Stores, tmp_path: Path) -> None:
+    command(cli.marts, "export", str(tmp_path / "given"), "--tenant", str(named("t2")), "--format", "duckdb")
+    assert sorted(path.name for path in (tmp_path / "given").iterdir()) == ["manifest.json", "marts.duckdb"]
+    with duckdb.connect(tmp_path / "given" / "marts.duckdb", read_only=True) as connection:
+        for mart in MARTS:
+            tenants = connection.execute(f"SELECT DISTINCT tenant_id FROM {mart.name}").fetchall()
+            assert tenants in ([], [(named("t2"),)]), mart.name
+        described = connection.execute("SELECT COUNT(*) FROM duckdb_columns() WHERE comment IS NOT NULL").fetchall()
+        assert described == [(sum(len(mart.columns) for mart in MARTS),)]
 
 
 def test_going_back_to_an_earlier_publication(command: Command, filled: Stores, world: World) -> None:
@@ -125,6 +153,13 @@ def test_going_back_to_an_earlier_publication(command: Command, filled: Stores, 
             return connection.execute("SELECT SUM(opened_tracked) FROM campaign_analytics").fetchone()
 
     assert opened() == (0,)
+    kept = json.loads(command(cli.marts, "snapshots", "--json").stdout)
+    assert [(found["number"], found["is_newest"]) for found in kept] == [(1, True), (2, False)]
+    question = "SELECT SUM(opened_tracked) AS opened FROM campaign_analytics"
+    (asked,) = json.loads(command(cli.sql, question, "--publication", "2", "--json").stdout)
+    assert asked == {"opened": 1}
+    with pytest.raises(InputError, match="Kept publications: 1, 2"):
+        command(cli.sql, question, "--publication", "7")
     publish(filled)
     assert opened() == (1,)
     with pytest.raises(InputError, match="Kept publications: 1, 2, 3"):
@@ -155,7 +190,7 @@ def test_doctor_looks_and_says_what_to_do(filled: Stores) -> None:
 
 
 def test_the_report_is_one_file_that_needs_nothing_else(command: Command, filled: Stores, tmp_path: Path) -> None:
-    command(cli.marts, "report", "--output", str(tmp_path / "report.html"))
+    command(cli.report, "--output", str(tmp_path / "report.html"))
     html = (tmp_path / "report.html").read_text()
     for outside in ("http://", "https://", "<script", "<link", "src="):
         assert outside not in html
@@ -180,7 +215,7 @@ def test_the_notebook_runs(stores: Stores, filled: Stores, monkeypatch: pytest.M
 
 def test_the_questions_of_the_docs_are_answered(command: Command, filled: Stores) -> None:
     first, dashboard = (part.split("```")[0] for part in (DOCS / "marts.md").read_text().split("```sql\n")[1:])
-    for question in questions_in(first, expected=5):
+    for question in questions_in(first, expected=6):
         command(cli.sql, "--json", "--", question)
     ids = {"tenant_id": named("t1"), "campaign_id": named("t1.c1")}
     with open_marts(filled) as connection:

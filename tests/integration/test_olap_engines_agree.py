@@ -1,7 +1,7 @@
 """Every mart made by the distributed engine equals the same mart made by DuckDB, from one landing zone, row for row.
 
 Sail stands for Spark: it speaks Spark Connect and needs no JVM. What real Spark answers is compared by
-bench/olap/compare_engines.py, where Java is.
+`make spark`, where Java is.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import pytest
 from olap_support import (  # noqa: F401 - fixtures
+    ERASE,
     START,
     World,
     assert_marts_are_exact,
@@ -89,6 +90,7 @@ def fill(stores: Stores, world: World) -> None:
     with world.connect() as connection:
         connection.execute("DELETE FROM leads WHERE id = %s", [named("t1.l1")])
         connection.execute("DELETE FROM campaigns WHERE id = %s", [named("t1.c2")])
+        connection.execute(ERASE, {"now": START + timedelta(days=2), "lead_id": named("t1.l2")})
         connection.execute(
             "DELETE FROM email_events WHERE message_id = %s AND event_type = 'delivered'", [named("t1.3")]
         )

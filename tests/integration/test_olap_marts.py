@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from olap_support import (  # noqa: F401 - fixtures
@@ -18,11 +21,15 @@ from olap_support import (  # noqa: F401 - fixtures
 )
 
 from penguinmails.olap.errors import ReconciliationFailed
+from penguinmails.olap.marts import MARTS
 from penguinmails.olap.metrics import METRICS
 from penguinmails.olap.publishing import publish
 from penguinmails.olap.reading import open_marts, snapshots
+from penguinmails.olap.report import make_report
 from penguinmails.olap.roll_up import roll_up
 from penguinmails.stack.stores import Stores
+
+MARTS_PAGE = Path(__file__).resolve().parents[2] / "docs" / "marts.md"
 
 
 def answer(stores: Stores, question: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -183,9 +190,33 @@ def test_audit_events_reach_the_log_once(stores: Stores, world: World) -> None:
 
 
 def test_the_published_file_explains_every_rate(stores: Stores, world: World) -> None:
-    found = answer(stores, "SELECT metric, formula, unit FROM metrics")
-    assert {name for name, *_ in found} == {metric.name for metric in METRICS}
-    assert ("open_rate", "100 x opened_tracked / delivered", "percent") in found
+    found = answer(stores, "SELECT metric, formula, numerator, denominator, unit, grains, marts FROM metrics")
+    by_name = {name: rest for name, *rest in found}
+    assert by_name["open_rate"] == [
+        "100 x opened_tracked / delivered",
+        "opened_tracked",
+        "delivered",
+        "percent",
+        ["tenant x day of sending", "tenant x campaign", "tenant x step", "tenant x mailbox"],
+        ["tenant_rates", "campaign_rates", "sequence_step_rates", "mailbox_rates"],
+    ]
+    numbers = {(mart.name, column.name) for mart in MARTS for column in mart.columns if column.unit}
+    assert {(mart, name) for name, *_, marts in found for mart in marts} == numbers
+    assert all(formula for formula, *_ in by_name.values())
+    documented = dict(re.findall(r"^\| (\w+_rate) \| (.+) \|$", MARTS_PAGE.read_text(), re.MULTILINE))
+    assert documented == {metric.name: metric.formula for metric in METRICS}
+
+
+def test_retention_in_the_report(stores: Stores, world: World) -> None:
+    """A and B sent first in October; in November only A sent: 2 tenants, +0 100 %, +1 50 %."""
+    for name, tenant, hours in [("a", "t1", 0), ("b", "t2", 24), ("c", "t1", 31 * 24)]:
+        world.message(name, tenant=tenant)
+        world.event(name, "sent", hours, tenant=tenant)
+    roll_up(stores)
+    publish(stores)
+    document = ElementTree.fromstring(make_report(stores).html.removeprefix("<!doctype html>\n"))
+    rows = [["".join(cell.itertext()) for cell in row] for row in document.findall(".//section[@id='retention']//tr")]
+    assert rows == [["first sent in", "tenants", "+0", "+1"], ["2026-10", "2", "100 %", "50 %"]]
 
 
 def test_a_mart_that_breaks_its_declaration_is_not_published(

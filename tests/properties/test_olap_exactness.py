@@ -1,8 +1,9 @@
 """Exactness: whatever comes in whatever order, the facts equal a recomputation and PostgreSQL's own answer.
 
-Streams hold late, duplicate, repeated and impossible events, messages that arrive after their events or move to another
-campaign, erased leads, leads that change, and transactions that stay open across roll-ups and commit in any order; days are
-read again, the landing zone is compacted and files are built upon files in between.
+Streams hold late, duplicate, repeated, unknown and impossible events, messages that arrive after their events or move to
+another campaign, leads that change, are deleted or whose person is erased, subscriptions, payments, servers and audit events
+that come and go, and transactions that stay open across roll-ups and commit in any order; days are read again, the landing zone
+is compacted and files are built upon files in between. Every column of every mart is compared.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import psycopg
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from olap_support import (  # noqa: F401 - fixtures
+    ERASE,
     START,
     World,
     assert_equal_to_recomputation,
@@ -45,6 +47,20 @@ from penguinmails.stack.stores import Stores
 EXAMPLES = int(os.environ.get("PENGUINMAILS_TEST_EXAMPLES", "5"))
 MESSAGES = 5
 OPEN_TRANSACTIONS = 2
+ADDRESSES = 2
+EMPTIED = (
+    "email_events",
+    "email_messages",
+    "leads",
+    "admin_audit_events",
+    "payments",
+    "subscriptions",
+    "domain_ip_assignments",
+    "smtp_ip_addresses",
+    "vps_instances",
+    "plans",
+)
+"""Tables that every stream begins with anew, in the order in which their rows can go."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,8 @@ class Step:
 
 message_numbers = st.integers(0, MESSAGES - 1)
 transactions = st.integers(0, OPEN_TRANSACTIONS)
-event_types = st.sampled_from([measure.event_type for measure in MEASURES] + ["sent", "opened", "opened"])
+event_types = st.sampled_from([measure.event_type for measure in MEASURES] + ["sent", "opened", "opened", "teleported"])
+hours_of_day = st.sampled_from([0, 13, 30, 61, 24 * 31])
 steps = st.one_of(
     st.builds(
         Step,
@@ -95,6 +112,25 @@ steps = st.one_of(
     st.just(Step("compact")),
     st.just(Step("publish")),
     st.builds(Step, what=st.just("status"), message=message_numbers, lead=st.sampled_from(["l1", "l2"])),
+    st.builds(
+        Step, what=st.just("forget"), message=message_numbers, lead=st.sampled_from(["l1", "l2"]), hours=hours_of_day
+    ),
+    st.builds(
+        Step,
+        what=st.just("subscription"),
+        message=message_numbers,
+        kind=st.sampled_from(["active", "trialing", "canceled"]),
+        hours=hours_of_day,
+        again=st.booleans(),
+    ),
+    st.builds(
+        Step,
+        what=st.just("assignment"),
+        message=message_numbers,
+        kind=st.sampled_from(["active", "warming", "expired"]),
+        transaction=st.integers(1, ADDRESSES),
+    ),
+    st.builds(Step, what=st.just("audit"), message=message_numbers, transaction=transactions, again=st.booleans()),
 )
 streams = st.lists(steps, min_size=8, max_size=30)
 
@@ -140,6 +176,16 @@ class Stream:
         elif step.what == "status":
             with self.world.connect() as own:
                 own.execute("UPDATE leads SET status = 'bounced' WHERE id = %s", [lead])
+        elif step.what == "forget":
+            with contextlib.suppress(psycopg.errors.LockNotAvailable), self.world.connect() as own:
+                own.execute("SET lock_timeout = '10ms'")
+                own.execute(ERASE, {"now": START + timedelta(hours=step.hours), "lead_id": lead})
+        elif step.what == "subscription":
+            self._subscribe(tenant, step)
+        elif step.what == "assignment":
+            self._assign(tenant, step)
+        elif step.what == "audit":
+            self._audit(tenant, step)
         elif step.what == "commit":
             connection.commit()
 
@@ -154,6 +200,40 @@ class Stream:
                     named(f"{tenant}.{step.message}"),
                 ],
             )
+
+    def _subscribe(self, tenant: str, step: Step) -> None:
+        """The tenant's one subscription, perhaps with a payment for the time before it."""
+        begins, of = START + timedelta(hours=step.hours - 30), {"tenant_id": named(tenant)}
+        subscription = named(f"{tenant}.subscription")
+        with self.world.connect() as own:
+            own.execute("DELETE FROM payments WHERE tenant_id = %s", [named(tenant)])
+            own.execute("DELETE FROM subscriptions WHERE tenant_id = %s", [named(tenant)])
+            period = {"current_period_start": begins, "current_period_end": begins + timedelta(days=2)}
+            insert(own, "subscriptions", **of, id=subscription, plan_id=named("plan"), status=step.kind, **period)
+            if step.again:
+                paid = {"billing_period_start": begins - timedelta(days=2), "billing_period_end": begins}
+                insert(own, "payments", **of, subscription_id=subscription, amount=20, **paid)
+
+    def _assign(self, tenant: str, step: Step) -> None:
+        with self.world.connect() as own:
+            own.execute("DELETE FROM domain_ip_assignments WHERE tenant_id = %s", [named(tenant)])
+            insert(
+                own,
+                "domain_ip_assignments",
+                tenant_id=named(tenant),
+                domain_id=named(f"{tenant}.domain"),
+                smtp_ip_address_id=named(f"address {step.transaction}"),
+                status=step.kind,
+            )
+
+    def _audit(self, tenant: str, step: Step) -> None:
+        values = {"tenant_id": named(tenant), "action": "role_changed", "category": "role", "resource_type": "users"}
+        told = {"old_values": '{"role": "member"}', "ip_address": "192.0.2.9"} if step.again else {"notes": "said so"}
+        if (connection := self.open[step.transaction]) is not None:
+            insert(connection, "admin_audit_events", **values, **told)
+            return
+        with self.world.connect() as own:
+            insert(own, "admin_audit_events", **values, **told)
 
     def _erase(self, lead: uuid.UUID) -> None:
         with contextlib.suppress(psycopg.errors.LockNotAvailable), self.world.connect() as own:
@@ -179,6 +259,26 @@ def assert_facts_are_exact(stores: Stores, world: World) -> None:
             assert len(set(found)) == len(found)
 
 
+def begin_anew(world: World) -> None:
+    """Empties what streams write to, and makes what they refer to."""
+    world.execute(
+        "SET ROLE pm_owner; ALTER TABLE email_events DROP CONSTRAINT IF EXISTS email_events_event_type_is_known"
+    )
+    with world.connect() as connection:
+        for table in EMPTIED:
+            connection.execute(f"DELETE FROM {table}".encode())
+        for tenant in world.tenants:
+            for lead in world.leads:
+                address = f"{lead}@{tenant}.test"
+                insert(connection, "leads", tenant_id=named(tenant), id=named(f"{tenant}.{lead}"), email=address)
+        insert(connection, "plans", id=named("plan"), name="plan", slug="plan", price_monthly=2900)
+        insert(connection, "vps_instances", id=named("server"), status="active", approximate_cost=20)
+        for number in range(1, ADDRESSES + 1):
+            address = {"ip_address": f"192.0.2.{number}", "approximate_cost": "4.99"}
+            of = {"vps_instance_id": named("server")}
+            insert(connection, "smtp_ip_addresses", id=named(f"address {number}"), **of, **address)
+
+
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -188,14 +288,7 @@ def assert_facts_are_exact(stores: Stores, world: World) -> None:
 )
 @given(stream=streams)
 def test_any_sequence_of_runs_is_exact(stores: Stores, world: World, stream: list[Step]) -> None:
-    with world.connect() as connection:
-        connection.execute("DELETE FROM email_events")
-        connection.execute("DELETE FROM email_messages")
-        connection.execute("DELETE FROM leads")
-        for tenant in world.tenants:
-            for lead in world.leads:
-                address = f"{lead}@{tenant}.test"
-                insert(connection, "leads", tenant_id=named(tenant), id=named(f"{tenant}.{lead}"), email=address)
+    begin_anew(world)
     shutil.rmtree(stores.marts_folder, ignore_errors=True)
     empty_landing(stores)
     player = Stream(world)
