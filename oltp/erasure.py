@@ -18,6 +18,7 @@ from uuid import UUID
 
 from penguinmails.oltp.connections import Connection, Role, connect, settled
 from penguinmails.stack.addresses import normal_address
+from penguinmails.stack.errors import InputError
 from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
 
@@ -38,6 +39,19 @@ class PersonRows:
     messages: int
     leads: int
     set_aside: int
+
+
+def refuse_nobody(stores: Stores, tenant_id: UUID, address: str) -> None:
+    """Refuses what is no address and a tenant that there is not, before any tier records something for them.
+
+    Raises:
+        InputError: that is no address, or there is no such tenant.
+        ServerError: the database cannot be reached.
+    """
+    values = _values(tenant_id, address)
+    with connect(stores.oltp_url, Role.LOADER) as connection:
+        if connection.execute(_QUERIES["tenant_is_there"], values).fetchone() is None:
+            raise InputError("tenant", "is not in the table tenants", "Give the id of one that is.")
 
 
 def find_person(stores: Stores, tenant_id: UUID, address: str) -> PersonRows:

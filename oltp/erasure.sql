@@ -1,5 +1,8 @@
 -- Forgetting one correspondent of a tenant: rows and sums stay, what tells who it was goes.
 
+-- name: tenant_is_there
+SELECT true FROM tenants WHERE id = %(tenant_id)s;
+
 -- name: count_messages
 SELECT count(*)
 FROM (

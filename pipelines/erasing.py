@@ -16,7 +16,7 @@ from penguinmails.content_store.deletion import DeletionPlan
 from penguinmails.content_store.erasure import ErasureState, is_suppressed, messages_with, plan_erasure
 from penguinmails.content_store.erasure import erase_person as erase_content
 from penguinmails.oltp.bodies import MessageBodies
-from penguinmails.oltp.erasure import PersonRows, find_person, forget_person
+from penguinmails.oltp.erasure import PersonRows, find_person, forget_person, refuse_nobody
 from penguinmails.stack.stores import Stores
 
 
@@ -51,9 +51,10 @@ def plan_person(stores: Stores, tenant_id: UUID, address: str) -> PersonPlan:
     """Returns what erase_person() would reach; changes nothing.
 
     Raises:
-        InputError: that is no address.
+        InputError: that is no address, or there is no such tenant.
         ServerError: a store does not answer.
     """
+    refuse_nobody(stores, tenant_id, address)
     bodies = MessageBodies(stores)
     rows = find_person(stores, tenant_id, address)
     return PersonPlan(rows, plan_erasure(stores, bodies, tenant_id, messages_with(bodies, tenant_id, address)))
@@ -63,9 +64,10 @@ def erase_person(stores: Stores, tenant_id: UUID, address: str, *, clock: Callab
     """Makes a person's messages unreadable everywhere, suppresses the address for ever, and forgets who it was.
 
     Raises:
-        InputError: that is no address; nothing was changed.
+        InputError: that is no address, or there is no such tenant; nothing was changed.
         ServerError: a store does not answer. Run it again: it goes on where it was.
     """
+    refuse_nobody(stores, tenant_id, address)
     bodies = MessageBodies(stores)
     left = messages_with(bodies, tenant_id, address)
     content = None

@@ -12,7 +12,7 @@ from oltp_support import ListSource, clock, items, mail, rows, shared_stores, st
 from psycopg import sql
 
 from penguinmails.oltp.connections import Role, connect
-from penguinmails.oltp.erasure import PersonRows, find_person, forget_person
+from penguinmails.oltp.erasure import PersonRows, find_person, forget_person, refuse_nobody
 from penguinmails.oltp.intake import load_mail
 from penguinmails.oltp.tables import TABLES
 from penguinmails.stack.errors import InputError
@@ -97,6 +97,14 @@ def test_again_changes_nothing_and_the_mail_stays_known(stores: Stores, rows: Ro
     )
     assert report.loaded == 0
     assert rows("SELECT id, xid, updated FROM email_messages ORDER BY id") == state
+
+
+def test_nobody_is_refused(stores: Stores, tenant_id: uuid.UUID) -> None:
+    refuse_nobody(stores, tenant_id, PERSON)
+    for tenant, address in ((uuid.uuid4(), PERSON), (tenant_id, "nobody")):
+        with pytest.raises(InputError) as error:
+            refuse_nobody(stores, tenant, address)
+        assert PERSON not in str(error.value)
 
 
 def test_another_tenants_correspondent_stays(stores: Stores, rows: Rows, tenant_id: uuid.UUID) -> None:
