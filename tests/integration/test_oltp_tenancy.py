@@ -209,13 +209,33 @@ def test_before_a_tenant_is_chosen(pool: Pool, rows: Rows) -> None:
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
-        ("INSERT INTO leads (email, status) VALUES ('x@example.com', 'dreaming')", "leads: .*status is known"),
-        ("INSERT INTO leads (email) VALUES ('Secret.Person@example.com')", "leads: .*email is lower case"),
-        ("INSERT INTO leads (email) VALUES ('lead10@example.com')", "leads: has a row of that key"),
+        (
+            "INSERT INTO leads (email, status) VALUES ('x@example.com', 'dreaming')",
+            "leads.status: breaks the rule 'is known'",
+        ),
+        (
+            "INSERT INTO leads (email) VALUES ('Secret.Person@example.com')",
+            "leads.email: breaks the rule 'is lower case'",
+        ),
+        ("INSERT INTO leads (email) VALUES ('secret person')", "leads.email: breaks the rule 'is an address'"),
+        ("INSERT INTO leads (email) VALUES ('secret')", "leads.email: breaks the rule 'is an address'"),
+        ("INSERT INTO leads (email) VALUES ('lead10@example.com')", "leads.email: has a row of that key"),
         ("INSERT INTO leads (name) VALUES ('Secret Person')", "leads.email: is missing"),
         (f"INSERT INTO leads (tenant_id, email) VALUES ('{B}', 'x@example.com')", "leads: is not this tenant's"),
-        (f"INSERT INTO domains (company_id, domain) VALUES ('{B}', 'x.example')", "domains: does not fit the rows"),
-        ("UPDATE leads SET id = 'Secret'", "holds a value that is none of its type"),
+        (
+            f"INSERT INTO domains (company_id, domain) VALUES ('{B}', 'x.example')",
+            "domains.company_id: does not fit the rows",
+        ),
+        (
+            "INSERT INTO email_events (message_id, event_type, occurred_at) VALUES (app.uuidv7(), 'dreamt', now())",
+            "email_events.event_type: breaks the rule 'is known'",
+        ),
+        (
+            f"INSERT INTO email_messages (company_id, email_account_id, direction) VALUES ('{B}', '{B}', 'outbound')",
+            "email_messages.company_id: does not fit the rows",
+        ),
+        ("UPDATE leads SET id = 'Secret'", "holds a value that is no uuid"),
+        ("UPDATE leads SET updated = 'Secret'", "statement: holds a value"),
         ("UPDATE leads SET name = repeat('Secret', 100)", "too long"),
     ],
 )
