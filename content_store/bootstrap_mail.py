@@ -19,6 +19,7 @@ from pathlib import Path
 import orjson
 
 from penguinmails.content_store.bootstrap_dictionary import BOOTSTRAP_CONTENT_BYTES, BOOTSTRAP_DICTIONARY_ID, FOLDER
+from penguinmails.content_store.codec import THOROUGH_LEVEL
 from penguinmails.content_store.dictionary_privacy import ordinary_words
 from penguinmails.content_store.dictionary_training import Sample, finalize, shared_content
 
@@ -42,7 +43,7 @@ def make_bootstrap_dictionary() -> bytes:
     general = _words() + (FOLDER / "phrases.txt").read_bytes().replace(b"\n", b" ")
     content = general + shared_content(samples, most_bytes=BOOTSTRAP_CONTENT_BYTES - len(general))
     content = content[:1] * (BOOTSTRAP_CONTENT_BYTES - len(content)) + content
-    return finalize(content, mail, BOOTSTRAP_DICTIONARY_ID)
+    return finalize(content, mail, BOOTSTRAP_DICTIONARY_ID, THOROUGH_LEVEL)
 
 
 def invented_mail(count: int) -> list[bytes]:

@@ -50,10 +50,16 @@ class Dictionary:
         """zstd's own form, digested once; safe to share between threads."""
         return zstd.ZstdDict(self.content)
 
+    def at_level(self, level: int) -> Dictionary:
+        """Returns the same dictionary, to write with at another level; the same object each time."""
+        return self if level == self.level else self._other_levels.setdefault(level, self._with(level))
+
     @cached_property
-    def thorough(self) -> Dictionary:
-        """The same dictionary, to write less with in more time."""
-        return dataclasses.replace(self, level=THOROUGH_LEVEL)
+    def _other_levels(self) -> dict[int, Dictionary]:
+        return {}
+
+    def _with(self, level: int) -> Dictionary:
+        return dataclasses.replace(self, level=level)
 
 
 class _Compressors(threading.local):

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from penguinmails.content_store.bootstrap_dictionary import BOOTSTRAP_DICTIONARY_ID, bootstrap_dictionary
-from penguinmails.content_store.codec import Dictionary, compress
+from penguinmails.content_store.codec import FAST_LEVEL, THOROUGH_LEVEL, Dictionary, compress
 from penguinmails.content_store.dictionary_training import (
     MINIMUM_CORRESPONDENTS,
     Sample,
@@ -100,19 +100,28 @@ class DictionaryCatalog:
             at_step: told each step of a training that is now durable.
         """
         with self._one_trains:  # the other workers of a hand-over wait for the dictionary instead of training their own
-            dictionary = self._newest_or_better(connection, key, bodies, now, at_step)
-            batch_bytes = sum(len(body.raw_message) for body in bodies)
-            if batch_bytes > self._thorough_bytes_left:
-                return dictionary
-            self._thorough_bytes_left -= batch_bytes
-            return dictionary.thorough
+            level = self._level(bodies)
+            return self._newest_or_better(connection, key, bodies, level, now, at_step).at_level(level)
+
+    def _level(self, bodies: Sequence[BodyToStore]) -> int:
+        batch_bytes = sum(len(body.raw_message) for body in bodies)
+        if batch_bytes > self._thorough_bytes_left:
+            return FAST_LEVEL
+        self._thorough_bytes_left -= batch_bytes
+        return THOROUGH_LEVEL
 
     def _newest_or_better(
-        self, connection: Connection, key: TenantKey, bodies: Sequence[BodyToStore], now: datetime, at_step: AtStep
+        self,
+        connection: Connection,
+        key: TenantKey,
+        bodies: Sequence[BodyToStore],
+        level: int,
+        now: datetime,
+        at_step: AtStep,
     ) -> Dictionary:
         row = connection.execute(QUERIES["newest_dictionary"], {"tenant_id": key.tenant_id}).fetchone()
         newest_id, generation, created_at, trained_ratio = row or (BOOTSTRAP_DICTIONARY_ID, 0, None, 0.0)
-        newest = self.for_reading(connection, newest_id)
+        newest = self.for_reading(connection, newest_id).at_level(level)
         if len(bodies) < LEAST_MESSAGES or (created_at is not None and now - created_at < SHORTEST_LIFE):
             return newest
         step = max(1, len(bodies) // _TRIAL_MESSAGES)
@@ -125,7 +134,9 @@ class DictionaryCatalog:
         samples = [
             Sample(body.correspondent, body.raw_message) for body in bodies if id(body.raw_message) not in held_back
         ]
-        return self._train(connection, key, samples, trial, present_ratio, generation + 1, now, at_step) or newest
+        return (
+            self._train(connection, key, samples, trial, present_ratio, generation + 1, level, now, at_step) or newest
+        )
 
     def _train(
         self,
@@ -135,11 +146,12 @@ class DictionaryCatalog:
         trial: Sequence[bytes],
         present_ratio: float,
         generation: int,
+        level: int,
         now: datetime,
         at_step: AtStep,
     ) -> Dictionary | None:
         chosen = choose_samples(samples)
-        candidate = train_dictionary(chosen, _next_id(connection))
+        candidate = train_dictionary(chosen, _next_id(connection), level=level)
         if candidate is None:
             return None
         new_ratio = ratio(candidate, trial)

@@ -74,13 +74,18 @@ def choose_samples(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def train_dictionary(
-    samples: Sequence[Sample], dictionary_id: int, *, most_bytes: int = MOST_DICTIONARY_BYTES
+    samples: Sequence[Sample],
+    dictionary_id: int,
+    *,
+    level: int = FAST_LEVEL,
+    most_bytes: int = MOST_DICTIONARY_BYTES,
 ) -> Dictionary | None:
     """Returns a dictionary made of what many correspondents have in common; None where that is too little.
 
     Args:
         samples: what `choose_samples` chose.
-        dictionary_id: stands in every frame made with it.
+        dictionary_id: the index names it by this.
+        level: what it will mostly be used at.
     """
     people = {_person(sample.correspondent): None for sample in samples}
     if len(people) < MINIMUM_CORRESPONDENTS:
@@ -90,13 +95,17 @@ def train_dictionary(
         return None
     # What zstd reaches most cheaply stands last: the tenant's own pieces after the general ones.
     content = bootstrap_content() + shared
-    return Dictionary(dictionary_id, finalize(content, [sample.raw for sample in samples], dictionary_id))
+    return Dictionary(dictionary_id, finalize(content, [sample.raw for sample in samples], dictionary_id, level), level)
 
 
-def finalize(content: bytes, messages: Sequence[bytes], dictionary_id: int) -> bytes:
-    """Returns a zstd dictionary: tables of how often what occurs, as counted on these messages, and the content."""
+def finalize(content: bytes, messages: Sequence[bytes], dictionary_id: int, level: int) -> bytes:
+    """Returns a zstd dictionary: tables of how often what occurs, as counted on these messages, and the content.
+
+    Args:
+        level: levels choose other matches, and so need other tables: those of the wrong one cost 4 % on short mail.
+    """
     counted = messages[:: -(-len(messages) // _STATISTICS_MESSAGES)]
-    made = zstd.finalize_dict(zstd.ZstdDict(content, is_raw=True), counted, len(content) + _TABLES_BYTES, FAST_LEVEL)
+    made = zstd.finalize_dict(zstd.ZstdDict(content, is_raw=True), counted, len(content) + _TABLES_BYTES, level)
     # The id stands in bytes 4 to 8, little endian (RFC 8878, section 5).
     return made.dict_content[:4] + struct.pack("<I", dictionary_id) + made.dict_content[8:]
 
