@@ -1,210 +1,327 @@
-"""Bytes, rates and latencies of the content tier against what others do, on the same messages; prints one JSON document.
+"""The aims of the content tier measured, and what others do with the same messages; prints one JSON document.
 
-    python bench/content/ratios_and_rates.py [--mail TAR_OR_FOLDER] [--templates TAR] [--messages N]
+    python bench/content/ratios_and_rates.py [--mail TAR_OR_FOLDER] [--templates TAR] [--messages N] [--backlog N]
 
 Corpora: cold outreach invented here; real mail and HTML campaigns where paths are given. Servers: the embedded ones, in a
-temporary home that is removed at the end. Ratios are exact; rates belong to the machine they were measured on.
+temporary home that is removed at the end. The hand-over area is the tests' own, on PostgreSQL, with one row a body like the
+OLTP tier's. Every corpus, and the hand-over of two backlogs, is measured in a process of its own, so that each peak of
+memory is its own: `memory` says whether it grows with the backlog. Ratios are exact; rates belong to the machine.
+
+With the defaults, both paths given, on two free cores: about 8 minutes. `--messages 2000 --backlog 4000` takes one.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import email.utils
 import gzip
-import hashlib
+import itertools
 import json
 import os
 import random
-import re
 import resource
 import shutil
+import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid5
 
-import psycopg
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
-os.environ["PENGUINMAILS_HOME"] = HOME = tempfile.mkdtemp(prefix="penguinmails-bench-")
-
-from content_support import Body, HandOverArea, make_template
-
-from penguinmails.content_store import codec
-from penguinmails.content_store.bootstrap_dictionary import bootstrap_dictionary
-from penguinmails.content_store.hand_over import hand_over
-from penguinmails.content_store.reading import ContentReader
-from penguinmails.content_store.sealing import SEAL_BYTES
-from penguinmails.content_store.storage_layout import storage_key
-from penguinmails.stack import embedded
-from penguinmails.stack.stores import Stores, resolve
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
+HOME_VARIABLE = "PENGUINMAILS_HOME"
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-READS = 500
-SYLLABLES = ("an", "bel", "cor", "dra", "el", "fin", "gar", "hol", "ist", "jo", "kel", "lun")
-PHRASES = [f"{' '.join(random.Random(n).choice(SYLLABLES) * 2 for _ in range(12))}." for n in range(400)]
+READS, READS_AT_ONCE = 2_000, 8
+_CHUNK = 500
+_HTML_PART = 4
+"""HTML campaigns: a quarter of the messages, which are ten times as big."""
 
 
-def people(count: int) -> Iterator[dict[str, str]]:
-    dice = random.Random(11)
-    for number in range(count):
-        first, last, company = ("".join(dice.choice(SYLLABLES) for _ in range(3)).title() for _ in range(3))
-        token = hashlib.sha256(str(number).encode()).hexdigest()
-        address = f"{first}.{last}{number}@{company}.example".lower()
-        yield {"first": first, "last": last, "company": company, "address": address, "token": token}
-
-
-def headers(person: dict[str, str], campaign: int, kind: str) -> str:
-    token = person["token"]
-    return (
-        f"From: Robin Agency <robin@sender{campaign}.example>\r\nTo: {person['first']} {person['last']} <{person['address']}>\r\n"
-        f"Subject: {person['first']}, a question about {person['company']}\r\nDate: Fri, 20 Nov 2026 12:00:00 +0000\r\n"
-        f"Message-ID: <{token[:24]}@sender{campaign}.example>\r\n"
-        f"List-Unsubscribe: <https://sender{campaign}.example/u/{token}>\r\nMIME-Version: 1.0\r\n"
-        f"Content-Type: {kind}; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
-    )
-
-
-def cold_outreach(count: int) -> list[tuple[str, bytes]]:
-    """Short personal mail of 60 campaigns, about 500 bytes of each message its own."""
-    made = []
-    for number, person in enumerate(people(count)):
-        campaign = number % 60
-        own = random.Random(person["token"])
-        middle = " ".join(PHRASES[campaign * 6 : campaign * 6 + 6])
-        remark = " ".join(own.choice(SYLLABLES) + own.choice(SYLLABLES) for _ in range(40))
-        text = f"Hi {person['first']},\r\n\r\n{middle}\r\n\r\n{remark}\r\n\r\nBest,\r\nRobin\r\n"
-        link = f"https://sender{campaign}.example/c/{person['token']}\r\n"
-        made.append((person["address"], (headers(person, campaign, "text/plain") + text + link).encode()))
-    return made
-
-
-def html_campaigns(templates: Path, count: int) -> list[tuple[str, bytes]]:
-    """Newsletter templates merged with made-up data."""
-    with tarfile.open(templates) as tar:
-        pages = [tar.extractfile(m).read().decode("utf-8", "replace") for m in tar if m.name.endswith(".html")][:12]
-    made = []
-    for number, person in enumerate(people(count)):
-        campaign = number % len(pages)
-        page = pages[campaign].replace("*|MC:SUBJECT|*", f"For {person['first']}")
-        page = re.sub(r"\*\|[A-Z:_]+\|\*", lambda _: f"https://l.example/{person['token'][:16]}", page)  # noqa: B023
-        made.append((person["address"], (headers(person, campaign, "text/html") + page).encode()))
-    return made
-
-
-def real_mail(path: Path, count: int) -> list[tuple[str, bytes]]:
-    """Messages of a tar or a folder, with the sender as correspondent."""
-    if path.is_dir():
-        raws = [item.read_bytes() for item in sorted(path.rglob("*")) if item.is_file()]
-    else:
-        with tarfile.open(path) as tar:
-            raws = [tar.extractfile(member).read() for member in tar if member.isfile()]
-    senders = [re.search(rb"^From: (.*)$", raw, re.MULTILINE) for raw in raws]
-    names = [email.utils.parseaddr(found[1].decode("latin-1"))[1] if found else "" for found in senders]
-    return list(zip(names, raws, strict=True))[:count]
-
-
-def peers(messages: list[bytes]) -> dict[str, int]:
-    """Bytes that other ways of storing need for these messages."""
-    lz4 = pa.Codec("lz4")
-    table = pa.table({"raw": pa.array(messages, pa.binary())})
-    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
-        pq.write_table(table, file.name, compression="zstd", compression_level=9)
-        parquet = Path(file.name).stat().st_size
-    shipped = bootstrap_dictionary()
-    return {
-        "gzip_each": sum(len(gzip.compress(raw, 6)) for raw in messages),
-        "lz4_each": sum(lz4.compress(raw, asbytes=True).__len__() for raw in messages),
-        "zstd_9_each": sum(len(zstd.compress(raw, 9)) for raw in messages),
-        "parquet_zstd_9": parquet,
-        "toast_pglz": toast(messages),
-        "shipped_dictionary_sealed": sum(len(codec.compress(raw, shipped)) + SEAL_BYTES for raw in messages),
-    }
-
-
-def toast(messages: list[bytes]) -> int:
-    with psycopg.connect(resolve().content_url.get_secret_value()) as connection:
-        connection.execute("CREATE TEMPORARY TABLE toasted (raw bytea)")
-        with connection.cursor().copy("COPY toasted FROM STDIN") as copy:
-            for raw in messages:
-                copy.write_row([raw])
-        row = connection.execute("SELECT sum(pg_column_size(raw)) FROM toasted").fetchone()
-    return int(row[0])
-
-
-def measure(name: str, corpus: list[tuple[str, bytes]], stores: Stores, area: HandOverArea) -> dict[str, object]:
-    tenant_id = uuid5(UUID(int=0), name)
-    bodies = [
-        Body(tenant_id, uuid5(tenant_id, str(number)), NOW, "outbound", "email", correspondent, raw)
-        for number, (correspondent, raw) in enumerate(corpus)
+def message_ids(tenant_id: UUID, count: int) -> list[UUID]:
+    """Returns ids like those the OLTP tier gives (UUIDv7, one every millisecond), the same each time."""
+    dice, start = random.Random(tenant_id.int), int(NOW.timestamp() * 1000)
+    return [
+        UUID(int=(start + number) << 80 | 0x7 << 76 | dice.getrandbits(12) << 64 | 0x2 << 62 | dice.getrandbits(62))
+        for number in range(count)
     ]
-    area.add(*bodies)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the parts need."""
+
+    options: argparse.Namespace
+
+    def corpus(self, name: str) -> Iterator[tuple[str, bytes]]:
+        import corpora
+
+        count = self.options.messages
+        if name == "real_mail":
+            return corpora.real_mail(count, self.options.mail)
+        if name == "html_campaigns":
+            return corpora.html_campaigns(max(300, count // _HTML_PART), self.options.templates)
+        return corpora.cold_outreach(count)
+
+
+def feed(area: Any, name: str, mail: Iterable[tuple[str, bytes]], direction: str) -> tuple[UUID, int, int]:
+    """Puts messages into the hand-over area, a few at a time; returns tenant, messages and bytes."""
+    from content_support import Body
+
+    tenant_id = uuid5(UUID(int=0), name)
+    messages, raw_bytes, mail = 0, 0, iter(mail)
+    while chunk := list(itertools.islice(mail, _CHUNK)):
+        ids = message_ids(uuid5(tenant_id, str(messages)), len(chunk))
+        area.add(
+            *[
+                Body(tenant_id, own_id, NOW, direction, "email", correspondent, raw)
+                for own_id, (correspondent, raw) in zip(ids, chunk, strict=True)
+            ]
+        )
+        messages, raw_bytes = messages + len(chunk), raw_bytes + sum(len(raw) for _, raw in chunk)
+    return tenant_id, messages, raw_bytes
+
+
+def hand_over_all(stores: Any, area: Any) -> dict[str, Any]:
+    """Hands over what waits; returns the figures of it."""
+    from penguinmails.content_store.hand_over import hand_over
+
     before = time.process_time()
     report = hand_over(stores, area, clock=lambda: NOW)
     processor_seconds = time.process_time() - before
-    raw_bytes = sum(len(raw) for _, raw in corpus)
-    others = peers([raw for _, raw in corpus])
     return {
-        "messages": len(corpus),
-        "mean_bytes": round(raw_bytes / len(corpus)),
-        "ratio": {"content_tier": round(report.ratio or 0, 3)}
-        | {peer: round(raw_bytes / size, 3) for peer, size in others.items()},
-        "hand_over_messages_per_second": round(report.messages / report.seconds),
-        "hand_over_messages_per_processor_second": round(report.messages / processor_seconds),
-        "puts_per_million_messages": round(report.puts / report.messages * 1e6),
-        "read_milliseconds": latencies(stores, [storage_key(tenant_id, body.message_id) for body in bodies]),
+        "messages": report.messages,
+        "raw_bytes": report.raw_bytes,
+        "ratio": round(report.ratio or 0, 3),
+        "messages_per_second": round(report.messages / report.seconds),
+        "messages_per_processor_second_of_this_process": round(report.messages / processor_seconds),
+        "puts": report.puts,
+        "peak_memory_bytes": peak_memory_bytes(),
     }
 
 
-def latencies(stores: Stores, keys: list[str]) -> dict[str, float]:
-    dice = random.Random(5)
-    with ContentReader(stores) as reader:
-        reader.read(keys[0])
-        spent = [timed(reader.read, dice.choice(keys)) for _ in range(READS)]
-    spent.sort()
-    return {name: round(spent[int(len(spent) * part)] * 1e3, 2) for name, part in (("p50", 0.5), ("p99", 0.99))}
+def peak_memory_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def timed(work: Callable[[str], object], argument: str) -> float:
+def measure_corpus(bench: Bench, name: str) -> dict[str, Any]:
+    """Ratio against what others do, rate, requests and latency of one corpus."""
+    from content_support import HandOverArea
+
+    from penguinmails.stack.stores import resolve
+
+    stores = resolve()
+    area = HandOverArea(stores.content_url)
+    _, messages, raw_bytes = feed(area, name, bench.corpus(name), "inbound" if name == "real_mail" else "outbound")
+    handed_over = hand_over_all(stores, area)
+    area.close()
+    peers = {peer: round(raw_bytes / size, 3) for peer, size in peer_bytes(stores, bench.corpus(name)).items()}
+    return {
+        "mean_bytes": round(raw_bytes / messages),
+        "hand_over": handed_over,
+        "ratio": {"content_tier": handed_over["ratio"]} | peers,
+        "puts_per_million_messages": round(handed_over["puts"] / messages * 1e6),
+        "read": reads(stores, uuid5(UUID(int=0), name)),
+    }
+
+
+def peer_bytes(stores: Any, corpus: Iterable[tuple[str, bytes]]) -> dict[str, int]:
+    """Returns the bytes that other ways of storing need for these messages."""
+    import psycopg
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from penguinmails.content_store import codec
+    from penguinmails.content_store.bootstrap_dictionary import bootstrap_dictionary
+    from penguinmails.content_store.sealing import SEAL_BYTES
+
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+
+    lz4, shipped, schema = pa.Codec("lz4"), bootstrap_dictionary(), pa.schema([("raw", pa.binary())])
+    sizes = dict.fromkeys(("gzip_each", "lz4_each", "zstd_9_each", "shipped_dictionary_sealed"), 0)
+    corpus = iter(corpus)
+    with (
+        tempfile.NamedTemporaryFile(suffix=".parquet") as file,
+        pq.ParquetWriter(file.name, schema, compression="zstd", compression_level=9) as parquet,
+        psycopg.connect(stores.content_url.get_secret_value()) as connection,
+    ):
+        connection.execute("CREATE TEMPORARY TABLE toasted (raw bytea)")
+        while chunk := [raw for _, raw in itertools.islice(corpus, 5_000)]:
+            sizes["gzip_each"] += sum(len(gzip.compress(raw, 6)) for raw in chunk)
+            sizes["lz4_each"] += sum(len(lz4.compress(raw, asbytes=True)) for raw in chunk)
+            sizes["zstd_9_each"] += sum(len(zstd.compress(raw, 9)) for raw in chunk)
+            sizes["shipped_dictionary_sealed"] += sum(len(codec.compress(raw, shipped)) + SEAL_BYTES for raw in chunk)
+            parquet.write_table(pa.table({"raw": pa.array(chunk, pa.binary())}, schema=schema))
+            with connection.cursor().copy("COPY toasted FROM STDIN") as copy:
+                for raw in chunk:
+                    copy.write_row([raw])
+        parquet.close()
+        row = connection.execute("SELECT sum(pg_column_size(raw)) FROM toasted").fetchone()
+        return sizes | {"parquet_zstd_9": Path(file.name).stat().st_size, "toast_pglz": int(row[0])}
+
+
+def reads(stores: Any, tenant_id: UUID) -> dict[str, Any]:
+    """Latencies of random reads, alone and eight at once, with the requests they took."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from penguinmails.content_store.export import storage_keys
+    from penguinmails.content_store.reading import ContentReader
+
+    dice, keys = random.Random(5), list(storage_keys(stores, tenant_id))
+    drawn = [dice.choice(keys) for _ in range(READS)]
+    with ContentReader(stores, connections=READS_AT_ONCE) as reader:
+        requests = count_requests(reader)
+        reader.read(keys[0])  # the dictionary and the connections are there from now on
+        before = requests[0]
+        alone = [timed(reader, key) for key in drawn]
+        gets = requests[0] - before
+        started = time.perf_counter()
+        with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+            together = list(pool.map(lambda key: timed(reader, key), drawn))
+        seconds = time.perf_counter() - started
+    return {
+        "milliseconds": quantiles(alone),
+        "requests_per_read": round(gets / READS, 3),
+        f"milliseconds_{READS_AT_ONCE}_at_once": quantiles(together),
+        f"reads_per_second_{READS_AT_ONCE}_at_once": round(READS / seconds),
+    }
+
+
+def count_requests(reader: Any) -> list[int]:
+    """Returns a counter of what the reader sends to the object store."""
+    counter = [0]
+
+    def count(**_: object) -> None:
+        counter[0] += 1
+
+    reader._bucket.client.meta.events.register("before-send.s3", count)
+    return counter
+
+
+def timed(reader: Any, key: str) -> float:
     started = time.perf_counter()
-    work(argument)
+    reader.read(key)
     return time.perf_counter() - started
 
 
+def quantiles(seconds: list[float]) -> dict[str, float]:
+    ordered = sorted(seconds)
+    return {name: round(ordered[int(len(ordered) * part)] * 1e3, 2) for name, part in (("p50", 0.5), ("p99", 0.99))}
+
+
+def feed_backlog(_bench: Bench, count: int) -> dict[str, Any]:
+    import corpora
+    from content_support import HandOverArea
+
+    from penguinmails.stack.stores import resolve
+
+    area = HandOverArea(resolve().content_url)
+    _, messages, raw_bytes = feed(area, f"backlog of {count}", corpora.cold_outreach(count), "outbound")
+    area.close()
+    return {"messages": messages, "raw_bytes": raw_bytes}
+
+
+def hand_over_backlog(_bench: Bench, _count: int) -> dict[str, Any]:
+    from content_support import HandOverArea
+
+    from penguinmails.stack.stores import resolve
+
+    stores = resolve()
+    area = HandOverArea(stores.content_url)
+    figures = hand_over_all(stores, area)
+    area.close()
+    return figures
+
+
+def in_a_process(arguments: list[str], *part: str) -> dict[str, Any]:
+    """Runs one part in a process of its own and returns what it printed."""
+    command = [sys.executable, __file__, *arguments, "--part", *part]
+    answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return answer
+
+
+def aims(corpora: dict[str, Any], small: dict[str, Any], large: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns each aim with what was measured and whether it was met."""
+    ratios = {name: corpus["ratio"]["content_tier"] for name, corpus in corpora.items()}
+    least = {"real_mail": 3.5, "cold_outreach": 4.4, "html_campaigns": 25.0}
+    latencies = [corpus["read"]["milliseconds"] for corpus in corpora.values()]
+    rows = [(f"ratio of {name}", ratio, ">=", least[name]) for name, ratio in ratios.items()]
+    rows += [
+        ("least ratio", min(ratios.values()), ">=", 3.0),
+        ("messages handed over a second", large["messages_per_second"], ">=", 10_000),
+        ("bytes of memory at the larger backlog", large["peak_memory_bytes"], "<", 500 << 20),
+        (
+            "memory at the larger backlog, as a part of the smaller's",
+            _part(large, small, "peak_memory_bytes"),
+            "<",
+            1.25,
+        ),
+        ("milliseconds of a read, p50", max(each["p50"] for each in latencies), "<", 5.0),
+        ("milliseconds of a read, p99", max(each["p99"] for each in latencies), "<", 20.0),
+        ("requests of a read", max(corpus["read"]["requests_per_read"] for corpus in corpora.values()), "<=", 1.1),
+        ("PUTs for 1,000 messages", 1e3 * large["puts"] / large["messages"], "<", 1.0),
+    ]
+    tests = {">=": lambda a, b: a >= b, "<": lambda a, b: a < b, "<=": lambda a, b: a <= b}
+    return [
+        {"what": what, "measured": measured, "aim": f"{sign} {aim}", "met": tests[sign](measured, aim)}
+        for what, measured, sign, aim in rows
+    ]
+
+
+def _part(larger: dict[str, Any], smaller: dict[str, Any], name: str) -> float:
+    return round(larger[name] / smaller[name], 3)
+
+
+def measure_all(arguments: list[str], options: argparse.Namespace) -> dict[str, Any]:
+    from content_support import make_template
+
+    from penguinmails.stack.stores import resolve
+
+    make_template(resolve().content_url)
+    names = [
+        "cold_outreach",
+        *(["real_mail"] if options.mail else []),
+        *(["html_campaigns"] if options.templates else []),
+    ]
+    corpora = {name: in_a_process(arguments, "corpus", name) for name in names}
+    backlogs = []
+    for count in (options.backlog // 5, options.backlog):
+        fed = in_a_process(arguments, "feed", str(count))
+        backlogs.append(fed | in_a_process(arguments, "hand_over", str(count)))
+    return {
+        "processors": os.cpu_count(),
+        "aims": aims(corpora, *backlogs),
+        "corpora": corpora,
+        "backlogs": backlogs,
+    }
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mail", type=Path)
-    parser.add_argument("--templates", type=Path)
-    parser.add_argument("--messages", type=int, default=20_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mail", type=Path, help="tar or folder of real mail")
+    parser.add_argument("--templates", type=Path, help="tar of HTML newsletter templates")
+    parser.add_argument("--messages", type=int, default=20_000, help="of each corpus (default: %(default)s)")
+    parser.add_argument("--backlog", type=int, default=200_000, help="of the larger backlog (default: %(default)s)")
+    parser.add_argument("--part", nargs=2, metavar=("PART", "OF"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    parts = {"corpus": measure_corpus, "feed": feed_backlog, "hand_over": hand_over_backlog}
+    if options.part:
+        name, of = options.part
+        print(json.dumps(parts[name](Bench(options), of if name == "corpus" else int(of))))
+        return
+    os.environ[HOME_VARIABLE] = home = tempfile.mkdtemp(prefix="penguinmails-bench-")
+    from penguinmails.stack import embedded
+
     try:
-        stores = dataclasses.replace(resolve(), home=Path(HOME))
-        make_template(stores.content_url)
-        area = HandOverArea(stores.content_url)
-        corpora = {"cold_outreach": cold_outreach(options.messages)}
-        if options.mail:
-            corpora["real_mail"] = real_mail(options.mail, options.messages)
-        if options.templates:
-            corpora["html_campaigns"] = html_campaigns(options.templates, options.messages)
-        results = {name: measure(name, corpus, stores, area) for name, corpus in corpora.items()}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"processors": os.cpu_count(), "peak_memory_bytes": peak, "corpora": results}, indent=2))
-        area.close()
+        print(json.dumps(measure_all(sys.argv[1:], options), indent=2))
     finally:
-        embedded.stop(Path(HOME))
-        shutil.rmtree(HOME, ignore_errors=True)
+        embedded.stop(Path(home))
+        shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":
