@@ -39,7 +39,7 @@ def recompute(stores: Stores) -> dict[str, Any]:
             connection.execute(setting)
         connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
         connection.execute(f"CREATE SCHEMA {SCHEMA}")
-        connection.execute(f"SET search_path = {SCHEMA}")
+        connection.execute(f"SET search_path = {SCHEMA}, public")
         for part, statement in statements():
             started_at = time.perf_counter()
             connection.execute(statement.encode())
@@ -77,8 +77,9 @@ def statements() -> Iterator[tuple[str, str]]:
 
 
 def rendered(select: str) -> str:
-    """Returns a SELECT of DuckDB's dialect in PostgreSQL's."""
-    return sqlglot.transpile(select, read="duckdb", write="postgres", comments=False)[0]
+    """Returns a SELECT of DuckDB's dialect in PostgreSQL's, which has no smallest UUID."""
+    text = sqlglot.transpile(select, read="duckdb", write="postgres", comments=False)[0]
+    return text.replace("MIN(subscription_id)", "MIN(subscription_id::text)::uuid")
 
 
 def _zoneless(type_: str) -> str:

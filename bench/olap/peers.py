@@ -58,7 +58,9 @@ def peers_interpreter() -> Path:
     if not installed.exists() or installed.read_text() != PINS.read_text():
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         venv.create(ENVIRONMENT, with_pip=True)
-        subprocess.run([interpreter, "-m", "pip", "install", "--quiet", "--quiet", "-r", PINS], check=True, stdout=sys.stderr)
+        subprocess.run(
+            [interpreter, "-m", "pip", "install", "--quiet", "--quiet", "-r", PINS], check=True, stdout=sys.stderr
+        )
         shutil.copyfile(PINS, installed)  # last: a killed installation is made again
     return interpreter
 

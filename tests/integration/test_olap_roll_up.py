@@ -29,7 +29,6 @@ from penguinmails.olap.errors import (
 )
 from penguinmails.olap.landing import manifest_key
 from penguinmails.olap.lock import one_at_a_time
-from penguinmails.olap.marts import MARTS
 from penguinmails.olap.publishing import publish
 from penguinmails.olap.reading import newest_snapshot, open_marts, snapshots
 from penguinmails.olap.reconcile import reconcile
@@ -331,22 +330,6 @@ def test_two_roll_ups_at_once_do_the_work_once(stores: Stores, world: World) -> 
     assert sorted(report.batches for report in reports) == [0, 0, 1]
     publish(stores)
     assert_exact(stores, world)
-
-
-def test_every_mart_and_column_is_described_in_the_published_file(stores: Stores, world: World) -> None:
-    brought_up_to_date(stores)
-    with open_marts(stores) as connection:
-        tables = dict(
-            connection.execute(
-                "SELECT table_name, comment FROM duckdb_tables() UNION ALL SELECT view_name, comment FROM duckdb_views()"
-            ).fetchall()
-        )
-        columns = connection.execute("SELECT table_name, column_name, comment FROM duckdb_columns()").fetchall()
-    described = {(table, column): comment for table, column, comment in columns}
-    for mart in MARTS:
-        assert tables[mart.name]
-        for column in mart.columns:
-            assert described[mart.name, column.name] == column.comment
 
 
 def test_a_file_built_upon_the_last_one_has_the_same_rows(stores: Stores, world: World) -> None:
