@@ -235,7 +235,7 @@ LIMIT 2;
 -- name: touch
 UPDATE content_objects
 SET last_accessed_at = %(now)s
-WHERE storage_key = %(storage_key)s
+WHERE storage_key = ANY(%(storage_keys)s)
   AND (last_accessed_at IS NULL OR last_accessed_at < %(now)s - interval '1 day');
 
 -- name: record_broken_reference

@@ -11,12 +11,15 @@ Belongs here: that path. Does not belong here: parts of a message (message_parts
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 from uuid import UUID
 
+import psycopg
 import psycopg_pool
 
 from penguinmails.content_store.bucket import open_bucket
@@ -42,6 +45,7 @@ from penguinmails.stack.object_store import ObjectMissing, ObjectStoreUnavailabl
 from penguinmails.stack.stores import Stores
 
 _TOUCH_AFTER = timedelta(days=1)
+_TOUCHED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,8 @@ class ContentReader:
         self._bucket = open_bucket(stores)
         self._keys = KeyRing(key_source(stores))
         self._dictionaries = DictionaryCatalog(self._bucket, self._keys)
+        self._lock = threading.Lock()
+        self._touched: set[str] = set()
         self._pool: psycopg_pool.ConnectionPool[Connection] = pool(stores, connections)
 
     def __enter__(self) -> ContentReader:
@@ -126,7 +132,10 @@ class ContentReader:
         self.close()
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Writes down what was read and gives the connections back."""
+        if self._touched:
+            with contextlib.suppress(psycopg.Error, psycopg_pool.PoolTimeout), self._pool.connection() as connection:
+                connection.execute(QUERIES["touch"], {"storage_keys": list(self._touched), "now": self._clock()})
         self._pool.close()
 
     def read_message_id(self, message_id: UUID) -> bytes:
@@ -186,8 +195,17 @@ class ContentReader:
                 return MessageRead(waiting)
             found = self._fetch(connection, place, message_id)
             if place.last_accessed_at is None or self._clock() - place.last_accessed_at > _TOUCH_AFTER:
-                connection.execute(QUERIES["touch"], {"storage_key": storage_key, "now": self._clock()})
+                self._touch(connection, storage_key)
             return found
+
+    def _touch(self, connection: Connection, storage_key: str) -> None:
+        """Notes that the message was read; many are written at once, so that reading is not writing."""
+        with self._lock:
+            self._touched.add(storage_key)
+            touched = list(self._touched) if len(self._touched) >= _TOUCHED_AT_ONCE else []
+            self._touched.difference_update(touched)
+        if touched:
+            connection.execute(QUERIES["touch"], {"storage_keys": touched, "now": self._clock()})
 
     def _fetch(self, connection: Connection, place: _Place, message_id: UUID) -> MessageRead:
         try:

@@ -142,6 +142,10 @@ def test_one_read_is_one_ranged_get(proxied, area: HandOverArea) -> None:
         for number in range(1, 11):
             assert reader.read(key(number)) == mail(number)
     assert faults.requests == ["GET"] * 10
+    with connect_to_index(stores.content_url) as connection:  # noted when the reader closed, all at once
+        assert connection.execute(
+            "SELECT count(*) FROM content_objects WHERE last_accessed_at IS NOT NULL"
+        ).fetchone() == (11,)
 
 
 def test_nothing_and_a_hundred_megabytes(direct: Stores, area: HandOverArea) -> None:
