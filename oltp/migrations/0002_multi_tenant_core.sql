@@ -1,4 +1,21 @@
--- Users, tenants and memberships. Nile creates and owns them in production: they are made only where they are missing.
+-- Users, tenants and memberships. Nile creates and owns them in production: they are made only where they are missing. Those that
+-- are there get what isolation and the tables below need, and keep their rows: the owner, keys and rules.
+
+DO $taken_over$
+DECLARE
+    there text;
+BEGIN
+    FOR there IN
+        SELECT tables.relname
+        FROM pg_catalog.pg_class AS tables
+        WHERE tables.relnamespace = 'public'::regnamespace
+          AND tables.relname IN ('users', 'tenants', 'tenant_users')
+          AND tables.relowner <> 'pm_owner'::regrole
+    LOOP
+        EXECUTE format('ALTER TABLE public.%I OWNER TO pm_owner', there);
+    END LOOP;
+END
+$taken_over$;
 
 SET LOCAL ROLE pm_owner;
 
@@ -45,6 +62,32 @@ CREATE TABLE IF NOT EXISTS tenant_users (
     CONSTRAINT tenant_users_roles_are_known CHECK (roles <@ ARRAY['owner', 'admin', 'member', 'readonly']),
     CONSTRAINT tenant_users_email_is_lower_case CHECK (email = lower(email))
 );
+
+DO $completed$
+DECLARE
+    missing record;
+BEGIN
+    ALTER TABLE public.tenant_users ALTER COLUMN tenant_id SET DEFAULT app.current_tenant_id();
+    UPDATE public.tenant_users SET roles = '{}' WHERE roles IS NULL;
+    ALTER TABLE public.tenant_users ALTER COLUMN roles SET DEFAULT '{}', ALTER COLUMN roles SET NOT NULL;
+    FOR missing IN
+        SELECT *
+        FROM (VALUES
+            ('tenant_users', 'tenant_users_tenant_id_fkey', 'FOREIGN KEY (tenant_id) REFERENCES public.tenants ON DELETE CASCADE'),
+            ('tenant_users', 'tenant_users_user_id_fkey', 'FOREIGN KEY (user_id) REFERENCES public.users ON DELETE CASCADE'),
+            ('tenant_users', 'tenant_users_roles_are_known',
+                $$CHECK (roles <@ ARRAY['owner', 'admin', 'member', 'readonly'])$$),
+            ('tenant_users', 'tenant_users_email_is_lower_case', 'CHECK (email = lower(email))'),
+            ('users', 'users_email_is_lower_case', 'CHECK (email = lower(email))')
+        ) AS rules (table_name, rule_name, definition)
+        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conname = rules.rule_name)
+    LOOP
+        EXECUTE format(
+            'ALTER TABLE public.%I ADD CONSTRAINT %I %s NOT VALID', missing.table_name, missing.rule_name, missing.definition
+        );
+    END LOOP;
+END
+$completed$;
 
 -- "My tenants", asked before a tenant is chosen.
 CREATE INDEX IF NOT EXISTS tenant_users_user_index ON tenant_users (user_id, tenant_id);

@@ -133,6 +133,48 @@ def test_two_databases_of_a_new_server_migrate_at_once() -> None:
         shutil.rmtree(home, ignore_errors=True)
 
 
+NILES_TABLES = """
+    CREATE TABLE users (
+        id uuid PRIMARY KEY DEFAULT gen_random_uuid(), created timestamptz NOT NULL DEFAULT now(),
+        updated timestamptz NOT NULL DEFAULT now(), deleted timestamptz, name text, family_name text, given_name text,
+        email text, picture text, email_verified timestamptz
+    );
+    CREATE UNIQUE INDEX users_email_key ON users (email) WHERE deleted IS NULL;
+    CREATE TABLE tenants (
+        id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name text, created timestamptz NOT NULL DEFAULT now(),
+        updated timestamptz NOT NULL DEFAULT now(), deleted timestamptz, compute_id uuid
+    );
+    CREATE TABLE tenant_users (
+        tenant_id uuid NOT NULL, user_id uuid NOT NULL, created timestamptz NOT NULL DEFAULT now(),
+        updated timestamptz NOT NULL DEFAULT now(), deleted timestamptz, roles text[] DEFAULT '{}', email text,
+        PRIMARY KEY (tenant_id, user_id)
+    );
+    INSERT INTO users (email) VALUES ('kept@example.com');
+    INSERT INTO tenants (name) VALUES ('Kept');
+    INSERT INTO tenant_users (tenant_id, user_id, roles) SELECT tenants.id, users.id, NULL FROM tenants, users;
+"""
+
+
+def test_tables_that_nile_made_are_kept_and_isolated(servers: embedded.Embedded) -> None:
+    name, login = "test_oltp_nile", LOGINS["oltp"]
+    url = servers.postgres_url(name, login=login)
+    with psycopg.connect(servers.postgres.superuser_dsn(), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(login)))
+        try:
+            with psycopg.connect(url.get_secret_value(), autocommit=True) as nile:
+                nile.execute(NILES_TABLES)
+            schema.migrate_database(url, clock=clock)
+            with connect(url) as connection:
+                assert differences(connection) == []
+                assert check_isolation(connection).ok
+                kept = "SELECT tenants.name, users.email FROM tenants, users, tenant_users WHERE roles = '{}'"
+                assert connection.execute(kept).fetchall() == [("Kept", "kept@example.com")]
+            with connect(url) as connection, pytest.raises(psycopg.errors.CheckViolation):
+                connection.execute("UPDATE users SET email = 'Upper@example.com'")
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
 def test_the_planner_samples_nothing_that_says_who(shared_stores: Stores, rows: Rows) -> None:
     assert rows("SELECT table_name, column_name FROM app.columns_hidden_from_planner() WHERE NOT is_hidden") == []
     hidden = {name for (name,) in rows("SELECT DISTINCT column_name FROM app.columns_hidden_from_planner()")}
