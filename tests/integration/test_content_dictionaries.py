@@ -23,9 +23,12 @@ from content_support import (
 )
 
 from penguinmails.content_store.bootstrap_dictionary import BOOTSTRAP_DICTIONARY_ID
+from penguinmails.content_store.codec import FAST_LEVEL, THOROUGH_LEVEL
+from penguinmails.content_store.dictionary_catalog import DictionaryCatalog
 from penguinmails.content_store.errors import ContentDamaged
 from penguinmails.content_store.export import storage_keys
 from penguinmails.content_store.hand_over import hand_over
+from penguinmails.content_store.keys import KeyRing, key_source
 from penguinmails.content_store.reading import ContentReader, read_message
 from penguinmails.content_store.storage_layout import LEASE, PREFIX, storage_key
 from penguinmails.content_store.sweeping import sweep
@@ -94,6 +97,18 @@ def test_a_dictionary_is_kept_until_mail_drifts_away_from_it(stores: Stores, are
     with ContentReader(stores) as reader:
         assert reader.read(storage_key(TENANT_A, message_id(5))) == mail(5)
         assert reader.read(storage_key(TENANT_A, message_id(3005))) == mail(5) + new_words
+
+
+def test_a_hand_over_is_thorough_with_its_first_bytes_and_fast_beyond_them(stores: Stores, bucket: Bucket) -> None:
+    keys = KeyRing(key_source(stores))
+    batch = [dataclasses.replace(body, raw_message=bytes(1 << 20)) for body in bodies(7)]
+    with connect_to_index(stores.content_url) as connection:
+        key = keys.for_writing(connection, TENANT_A, now=NOON)
+        catalog = DictionaryCatalog(bucket, keys)
+        levels = [
+            catalog.for_writing(connection, key, each, now=NOON).level for each in (batch, batch, batch, batch[:2])
+        ]
+    assert levels == [THOROUGH_LEVEL, THOROUGH_LEVEL, FAST_LEVEL, THOROUGH_LEVEL]
 
 
 def test_a_dictionary_whose_training_died_is_swept(stores: Stores, area: HandOverArea, bucket: Bucket) -> None:
