@@ -6,6 +6,7 @@ that the live database equals them. Does not belong here: what the tables are (t
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from penguinmails.oltp.connections import Connection, Role, connect
+from penguinmails.oltp.contract import declared_contract, live_contract
 from penguinmails.oltp.partitions import ensure_partitions
-from penguinmails.oltp.tables import TABLES, Table
+from penguinmails.oltp.tables import TABLES, Section, Table
 from penguinmails.stack import migrations
 from penguinmails.stack.clock import Clock, utc_now
 from penguinmails.stack.errors import ServerError
@@ -24,6 +26,9 @@ from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
 
 _GRANT_ATTEMPTS = 5
+_NILES = {table.name for table in TABLES.values() if table.section is Section.MULTI_TENANT_CORE}
+_NILES_OWN = {"default", "storage"}
+"""Nile may have made these tables: then defaults and storage are its own, and it may have further rules and indexes."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 SCHEMA = migrations.Schema("OLTP tier", MIGRATIONS, lambda stores: stores.oltp_url, "penguinmails oltp migrate")
 _QUERIES = Queries(Path(__file__).parent / "schema.sql")
@@ -72,7 +77,9 @@ def differences(connection: Connection) -> list[Difference]:
         for row in cursor.execute(_QUERIES["live_columns"]):
             live_columns.setdefault(row["table_name"], []).append(row)
         found = [
-            Difference(row["partition_name"], "", "lacks forced row level security or has grants of its own")
+            Difference(
+                row["partition_name"], "", "lacks forced row level security, or has grants or policies of its own"
+            )
             for row in cursor.execute(_QUERIES["unprotected_partitions"])
         ]
     for name in sorted(TABLES.keys() | live_tables.keys()):
@@ -83,7 +90,24 @@ def differences(connection: Connection) -> list[Difference]:
         else:
             found.extend(_differences_of_table(TABLES[name], live_tables[name]))
             found.extend(_differences_of_columns(TABLES[name], live_columns.get(name, [])))
-    return found
+    return found + _differences_of_contract(connection, live_tables.keys())
+
+
+def _differences_of_contract(connection: Connection, live_tables: Set[str]) -> list[Difference]:
+    declared, live = set(declared_contract()), set(live_contract(connection))
+    named = {(clause.thing, clause.kind, clause.name) for clause in declared}
+    found = [
+        Difference(clause.thing, clause.name, f"{clause.kind} is not as declared")
+        for clause in sorted(declared - live)
+        if clause.thing in live_tables | {"app"} and not (clause.thing in _NILES and clause.kind in _NILES_OWN)
+    ]
+    return found + [
+        Difference(clause.thing, clause.name, f"{clause.kind} is not declared")
+        for clause in sorted(live - declared)
+        if (clause.thing, clause.kind, clause.name) not in named
+        and clause.thing in TABLES.keys() | {"app"}
+        and not (clause.thing in _NILES and clause.kind in _NILES_OWN | {"rule", "index"})
+    ]
 
 
 def _differences_of_table(table: Table, live: dict[str, object]) -> list[Difference]:

@@ -77,7 +77,8 @@ WHERE tables.relnamespace = 'public'::regnamespace
 ORDER BY tables.relname;
 
 -- name: unprotected_partitions
--- Partitions that lack forced row level security, or that somebody but the owner was granted.
+-- Partitions that lack forced row level security, that somebody but the owner was granted, or that have another policy than
+-- their table.
 SELECT partitions.relname AS partition_name
 FROM pg_catalog.pg_class AS partitions
 WHERE partitions.relnamespace = 'public'::regnamespace
@@ -89,6 +90,18 @@ WHERE partitions.relnamespace = 'public'::regnamespace
           SELECT
           FROM aclexplode(partitions.relacl) AS granted
           WHERE granted.grantee <> partitions.relowner
+      )
+      OR EXISTS (
+          SELECT policies.polname, policies.polcmd, policies.polroles,
+              pg_get_expr(policies.polqual, policies.polrelid), pg_get_expr(policies.polwithcheck, policies.polrelid)
+          FROM pg_catalog.pg_policy AS policies
+          WHERE policies.polrelid = partitions.oid
+          EXCEPT
+          SELECT policies.polname, policies.polcmd, policies.polroles,
+              pg_get_expr(policies.polqual, policies.polrelid), pg_get_expr(policies.polwithcheck, policies.polrelid)
+          FROM pg_catalog.pg_policy AS policies
+          JOIN pg_catalog.pg_inherits AS links ON links.inhparent = policies.polrelid
+          WHERE links.inhrelid = partitions.oid
       )
   )
 ORDER BY partitions.relname;
