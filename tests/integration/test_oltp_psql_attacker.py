@@ -97,7 +97,6 @@ def test_estimates_tell_no_id(mallory: Connection, seeded: Stores, tenants: list
         finally:
             owner.execute("CALL app.hide_values_from_planner('leads')")
             owner.execute("SELECT app.forget_samples('leads')")
-    assert ids_between(mallory, "leads", "tenant_id", 0, (1 << 128) - 1) == set()
 
 
 def test_estimates_are_the_same_for_values_that_others_have(mallory: Connection, rows: Rows) -> None:
@@ -161,7 +160,6 @@ def test_no_catalogue_shows_samples(mallory: Connection) -> None:
         "COPY leads FROM STDIN",
         "SELECT pg_read_file('PG_VERSION')",
         "SELECT lo_import('/etc/passwd')",
-        "SELECT database_to_xml(true, true, '')",
         "SELECT app.columns_hidden_from_planner()",
         "CALL app.hide_values_from_planner()",
         "CALL app.ensure_partitions('2031-01-01', '2031-02-01')",
@@ -179,6 +177,7 @@ def test_what_a_holder_of_the_login_may_not_do(mallory: Connection, statement: s
 def test_whole_catalogue_exports_hold_own_rows_only(mallory: Connection, tenants: list[uuid.UUID]) -> None:
     for asked in (
         "SELECT schema_to_xml('public', true, true, '')::text",
+        "SELECT database_to_xml(true, true, '')::text",
         "SELECT query_to_xml('SELECT * FROM leads', true, true, '')::text",
         "SELECT string_agg(leads::text, ' ') FROM leads",
         "SELECT json_agg(tenants)::text FROM tenants",
