@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
@@ -52,7 +53,9 @@ def measured(dictionary: Dictionary | None, messages: Sequence[bytes]) -> dict[s
 
 def trained(corpus: Corpus, level: int, **constants: object) -> Dictionary | None:
     """Returns a dictionary trained with other constants than the product's."""
-    with patch.multiple(dictionary_training, **constants):
+    with ExitStack() as stack:
+        for name, value in constants.items():
+            stack.enter_context(patch.object(dictionary_training, name, value))
         return train_dictionary(choose_samples([Sample(who, raw) for who, raw in corpus]), 1_000_001, level=level)
 
 
@@ -85,11 +88,11 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=3_000)
     parser.add_argument("--every", type=int, default=10)
     options = parser.parse_args()
-    corpora: dict[str, Corpus] = {"cold_outreach": cold_outreach(options.messages)}
+    corpora: dict[str, Corpus] = {"cold_outreach": list(cold_outreach(options.messages))}
     if options.mail:
-        corpora["real_mail"] = real_mail(options.mail, options.messages)
+        corpora["real_mail"] = list(real_mail(options.messages, options.mail))
     if options.templates:
-        corpora["html_campaigns"] = html_campaigns(options.templates, options.messages)
+        corpora["html_campaigns"] = list(html_campaigns(options.messages, options.templates))
     print(json.dumps({name: dict(experiments(corpus, options.every)) for name, corpus in corpora.items()}, indent=2))
 
 
