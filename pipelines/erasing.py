@@ -2,7 +2,7 @@
 
 Belongs here: the order, and what is left to do. Does not belong here: how a tier erases. The content tier goes first, because
 its messages are found by the address in PostgreSQL; PostgreSQL forgets the address last. The marts hold neither addresses nor
-names, subjects or bodies: their rows of a lead name an id that tells nothing once the lead is forgotten.
+names, subjects or bodies; they forget the lead with their next roll-up, by themselves (docs/olap.md).
 """
 
 from __future__ import annotations

@@ -98,20 +98,17 @@ def test_questions_in_every_form(command: Command, filled: Stores, tmp_path: Pat
     assert CliRunner().invoke(cli.sql, ["-", "--json"], input=question).exit_code == 0
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
+def test_what_is_no_question_is_refused(command: Command, filled: Stores) -> None:
+    for statement in (
         "DELETE FROM campaign_analytics",
         "COPY campaign_analytics TO 'x.csv'",
         "SELECT 1; SELECT 2",
         "SELECT nothing FROM nowhere",
         "ATTACH 'other.duckdb'",
         "",
-    ],
-)
-def test_what_is_no_question_is_refused(command: Command, filled: Stores, statement: str) -> None:
-    with pytest.raises(InputError):
-        command(cli.sql, statement)
+    ):
+        with pytest.raises(InputError):
+            command(cli.sql, statement)
 
 
 def test_export_of_one_tenant_holds_nothing_of_another(command: Command, filled: Stores, tmp_path: Path) -> None:

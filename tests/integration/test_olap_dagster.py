@@ -43,7 +43,7 @@ def materialized(stores: Stores, *assets: Any, **tags: str) -> dg.ExecuteInProce
 def test_what_dagster_shows(stores: Stores, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.message("a")
     world.event("a", "sent")
-    world.event("a", "opened", 1)
+    world.event("a", "opened", 30)
     result = materialized(stores)
     assert result.success
     evaluations = result.get_asset_check_evaluations()

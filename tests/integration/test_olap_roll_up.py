@@ -250,20 +250,17 @@ def test_a_gap_in_the_landing_zone_is_named(stores: Stores, world: World) -> Non
         rebuild(stores)
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "problem"),
-    [
-        ("system_identifier", "1", "is not the one"),
-        ("timeline", "99", "timeline"),
-        ("snapshot", "9000000:9000000:", "history was lost"),
-    ],
-)
-def test_another_history_is_refused(stores: Stores, world: World, column: str, value: str, problem: str) -> None:
+def test_another_history_is_refused(stores: Stores, world: World) -> None:
     roll_up(stores)
-    with open_build(stores.marts_folder) as build:
-        build.connection.execute(f"UPDATE position SET {column} = ?", [value])
-    with pytest.raises(CursorUnusable, match=problem):
-        roll_up(stores)
+    for column, value, problem in (
+        ("snapshot", "9000000:9000000:", "history was lost"),
+        ("timeline", "99", "timeline"),
+        ("system_identifier", "1", "is not the one"),
+    ):
+        with open_build(stores.marts_folder) as build:
+            build.connection.execute(f"UPDATE position SET {column} = ?", [value])
+        with pytest.raises(CursorUnusable, match=problem):
+            roll_up(stores)
     rebuild(stores, from_database=True)
     brought_up_to_date(stores)
     assert_exact(stores, world)
