@@ -74,7 +74,10 @@ def load(*, path: str | None, seed: int, messages: int, as_json: bool) -> None:
 
 @oltp.command()
 @click.option(
-    "--scale", default="demo", show_default=True, help="tiny, demo, documented (1 M messages, 5 M events) or large."
+    "--scale",
+    default="demo",
+    show_default=True,
+    help="tiny, demo, medium, documented (1 M messages, 5 M events) or large.",
 )
 @click.option(
     "--number",

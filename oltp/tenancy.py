@@ -15,13 +15,12 @@ Whoever holds the application's login names the tenant: the application must hav
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import LiteralString, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import psycopg
@@ -46,8 +45,9 @@ CHECKOUT_SECONDS = 10.0
 Pool = ConnectionPool[Connection]
 Row = TypeVar("Row")
 _SEEN_TENANTS = 100_000
-"""How many tenants a pool remembers as existing: some 10 MB."""
-_seen_tenants: weakref.WeakKeyDictionary[Pool | Connection, set[str]] = weakref.WeakKeyDictionary()
+_seen_tenants: dict[tuple[str, int, str], set[str]] = {}
+"""Tenants of each database that this process has seen: looking costs 60 microseconds, so it looks once. A tenant that is deleted
+later has no rows, and none of its can be written but in the logs, where a check finds them. At most some 10 MB."""
 _QUERIES = Queries(Path(__file__).parent / "tenancy.sql")
 
 
@@ -158,15 +158,8 @@ def tenant_session(
     tenant = _identifier("tenant_id", tenant_id)
     if not tenant:
         raise InputError("tenant_id", "is missing", "Choose a tenant before opening a session.")
-    # The look costs 60 microseconds, so a pool or connection looks once. A tenant that is deleted later has no rows, and no
-    # row of its can be written but in the logs, where a check finds it.
-    seen = _seen_tenants.setdefault(pool_or_connection, set())
-    enter = "enter_tenant" if tenant in seen else "enter_unseen_tenant"
-    context = {"tenant_id": tenant, "user_id": _identifier("user_id", user_id)}
-    with _session(pool_or_connection, enter, context) as session:
+    with _session(pool_or_connection, tenant, _identifier("user_id", user_id)) as session:
         yield session
-    if len(seen) < _SEEN_TENANTS:
-        seen.add(tenant)
 
 
 @contextmanager
@@ -178,7 +171,7 @@ def user_session(pool_or_connection: Pool | Connection, user_id: UUID | str | No
     user = _identifier("user_id", user_id)
     if not user:
         raise InputError("user_id", "is missing", "Sign in before opening a session.")
-    with _session(pool_or_connection, "enter_tenant", {"tenant_id": "", "user_id": user}) as session:
+    with _session(pool_or_connection, "", user) as session:
         yield session
 
 
@@ -197,10 +190,9 @@ def create_tenant(session: Session, name: str) -> UUID:
 
 
 @contextmanager
-def _session(pool_or_connection: Pool | Connection, query: str, context: dict[str, str]) -> Iterator[Session]:
-    enter = _QUERIES[query]
+def _session(pool_or_connection: Pool | Connection, tenant: str, user: str) -> Iterator[Session]:
     if not isinstance(pool_or_connection, ConnectionPool):
-        with _bound(pool_or_connection, enter, context):
+        with _bound(pool_or_connection, tenant, user):
             yield Session(pool_or_connection)
         return
     try:
@@ -212,27 +204,35 @@ def _session(pool_or_connection: Pool | Connection, query: str, context: dict[st
             "Try again, or look at long transactions.",
         ) from None
     try:
-        with _bound(connection, enter, context):
+        with _bound(connection, tenant, user):
             yield Session(connection)
     finally:
         pool_or_connection.putconn(connection)
 
 
 @contextmanager
-def _bound(connection: Connection, enter: LiteralString, context: dict[str, str]) -> Iterator[None]:
+def _bound(connection: Connection, tenant: str, user: str) -> Iterator[None]:
     busy = connection.info.transaction_status != TransactionStatus.IDLE
     if busy or connection.info.pipeline_status != PipelineStatus.OFF:
         raise InputError("connection", "is in a transaction already", "Give a free connection, or end the transaction.")
+    database = (connection.info.host, connection.info.port, connection.info.dbname)
+    seen = _seen_tenants.setdefault(database, set())
+    is_known = not tenant or tenant in seen
     try:
         with refusals_told(), _one_transaction(connection):
-            connection.execute(enter, context)
+            enter = _QUERIES["enter_tenant" if is_known else "enter_unseen_tenant"]
+            connection.execute(enter, {"tenant_id": tenant, "user_id": user})
             yield
     except psycopg.errors.NoDataFound:
+        if is_known:
+            raise
         raise InputError("tenant_id", "names no tenant", "Choose one of the user's tenants.") from None
     except psycopg.OperationalError as error:
         raise ServerError(
             "OLTP database", f"ended the session ({type(error).__name__})", "Nothing was written; try again."
         ) from None
+    if not is_known and len(seen) < _SEEN_TENANTS:
+        seen.add(tenant)
 
 
 @contextmanager

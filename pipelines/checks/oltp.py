@@ -64,8 +64,17 @@ def _references(connection: "Connection", now: datetime) -> "Finding":
 
 
 CHECKS = [
-    _check("schema_is_as_declared", "Tables, columns, keys and comments equal the declarations.", _schema),
-    _check("every_table_is_isolated", "Row level security is forced on every table and partition.", _isolation),
+    _check(
+        "schema_is_as_declared",
+        "Tables, columns and comments equal the declarations; defaults, rules, indexes, policies, rights and functions "
+        "the contract.",
+        _schema,
+    ),
+    _check(
+        "every_table_is_isolated",
+        "Row level security is forced on every table and partition, and no sample of the planner tells values.",
+        _isolation,
+    ),
     _check("partitions_are_made_ahead", "The months to come are there.", _partitions_ahead),
     _check("default_partitions_are_empty", "No row found its month missing.", _default_partitions),
     _check(
