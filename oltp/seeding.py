@@ -161,10 +161,14 @@ def _make(names: tuple[int, str], place: int, size: Scale, plans: list[UUID], ad
 
 def _made_ahead(batches: Iterable[list[int]], make: Callable[[int], _Made]) -> Iterator[list[_Made]]:
     """Makes the next batch beside whatever its taker does with the one before."""
+
+    def make_all(places: list[int]) -> list[_Made]:
+        return [make(place) for place in places]
+
     with ThreadPoolExecutor(1) as beside:
         ahead: Future[list[_Made]] | None = None
         for places in batches:
-            following = beside.submit(lambda places=places: [make(place) for place in places])
+            following = beside.submit(make_all, places)
             if ahead is not None:
                 yield ahead.result()
             ahead = following
