@@ -129,6 +129,8 @@ class FastLane:
         """
         with _typed_errors():
             information = self.client.info()
+            if information.get("loading"):  # until its files are read, it says that it keeps none
+                raise redis.BusyLoadingError
         policy = information.get("maxmemory_policy")
         if policy != "noeviction":
             raise FastLaneUnsafe(

@@ -15,6 +15,7 @@ import hmac
 import http.client
 import ipaddress
 import os
+import re
 import secrets
 import socket
 import ssl
@@ -39,6 +40,7 @@ _TIMEOUT_SECONDS = 10.0
 _TRY_AGAIN = frozenset({408, 425, 429})
 """Answers below 500 that may become better."""
 _KEY_BYTES = 32
+_VISIBLE = re.compile(r"[!-~]*")
 
 
 class EndpointUnavailable(ServerError):
@@ -142,6 +144,8 @@ def _judge(url: str, *, allow_private: bool) -> SplitResult:
         raise _refused("is not https")
     if not parts.hostname or parts.username is not None or port == 0:
         raise _refused("names no host, or holds credentials")
+    if not _VISIBLE.fullmatch(parts.path + parts.query):
+        raise _refused("holds characters that have to be written as %XX")
     return parts
 
 
@@ -191,6 +195,7 @@ class _Connection(http.client.HTTPConnection):
         super().__init__(str(parts.hostname), _port(parts), timeout=_TIMEOUT_SECONDS)
         self._address = address
         self._is_tls = parts.scheme == "https"
+        self.default_port = 443 if self._is_tls else 80  # named in the header Host only when it is another one
 
     def connect(self) -> None:
         plain = socket.create_connection((self._address, self.port), self.timeout)

@@ -38,6 +38,14 @@ class _OnAFreePort(Controller):
         self.port = self.server.sockets[0].getsockname()[1]
         super()._trigger_server()
 
+    def stop(self, no_assert: bool = False) -> None:
+        """Ends the server's thread, which from Python 3.12 on waits for every connection; nobody waits for that for ever."""
+        thread, self._thread = self._thread, None
+        self.loop.call_soon_threadsafe(self.cancel_tasks)
+        if thread is not None:
+            thread.join(20)
+            assert no_assert or not thread.is_alive(), "a connection of the SMTP server is still open"
+
 
 @contextmanager
 def smtp_server(inbox: Inbox) -> Iterator[int]:

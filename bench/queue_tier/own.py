@@ -85,8 +85,8 @@ def hand_off(stores: Stores, folder: Path, *, jobs_per_second: float, seconds: f
         rows = connection.execute("SELECT extract(epoch FROM started - created) FROM jobs").fetchall()
     to_handler = [began_at - enqueued_at for enqueued_at, began_at in _lines(journal)][1:]
     return {
-        **_percentiles("to_handler", to_handler),
-        **_percentiles("to_start", [float(row[0]) for row in rows][1:]),
+        **percentiles("to_handler", to_handler),
+        **percentiles("to_start", [float(row[0]) for row in rows][1:]),
     }
 
 
@@ -213,7 +213,8 @@ def _cpu_seconds() -> dict[str, float]:
     return seconds
 
 
-def _percentiles(name: str, seconds: Sequence[float]) -> dict[str, float]:
+def percentiles(name: str, seconds: Sequence[float]) -> dict[str, float]:
+    """Returns median, 99th percentile and maximum in milliseconds."""
     cuts = quantiles(seconds, n=100)
     return {
         f"{name}_p50_milliseconds": cuts[49] * 1000,

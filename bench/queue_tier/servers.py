@@ -31,3 +31,22 @@ def own_servers() -> Iterator[tuple[Stores, Path]]:
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
     return {"cores": os.cpu_count(), "load_average": os.getloadavg(), "python": platform.python_version()}
+
+
+def versions(stores: Stores) -> dict[str, str]:
+    """Versions and durability of the servers."""
+    import psycopg
+
+    with psycopg.connect(stores.queue_url.get_secret_value()) as connection:
+        found = {
+            name: str(connection.execute(f"SHOW {name}".encode()).fetchone()[0])  # type: ignore[index]
+            for name in ("server_version", "fsync", "synchronous_commit")
+        }
+    client = stores.open_redis()
+    information = client.info()
+    found["redis"] = (
+        f"{information.get('server_name', 'redis')} {information.get('valkey_version') or information['redis_version']}"
+    )
+    found["appendfsync"] = client.config_get("appendfsync")["appendfsync"]
+    client.close()
+    return found

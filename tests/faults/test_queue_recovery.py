@@ -242,7 +242,7 @@ def test_two_relays_hand_every_job_over_once(stores: Stores, connection: psycopg
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert sum(relay.counts.handed_off for relay in relays) == 1_500
     for relay in relays:
         relay.close()
@@ -307,6 +307,16 @@ def test_a_redis_that_would_lose_jobs_is_refused(stores: Stores) -> None:
         finally:
             client.config_set(setting, good)
     client.close()
+
+
+def test_a_redis_that_still_reads_its_files_is_waited_for(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then it says of itself that it keeps nothing."""
+    fast_lane = FastLane.open(stores)
+    said = fast_lane.client.info() | {"loading": 1, "aof_enabled": 0}
+    monkeypatch.setattr(fast_lane.client, "info", lambda: said)
+    with pytest.raises(FastLaneUnavailable):
+        fast_lane.require_safe()
+    fast_lane.close()
 
 
 def test_a_late_finish_is_refused(stores: Stores, connection: psycopg.Connection) -> None:

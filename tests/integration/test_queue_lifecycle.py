@@ -154,7 +154,10 @@ def test_two_drains_at_once_run_every_job_once(stores: Stores, connection: psyco
     handlers = handlers_of(lambda payload, _: ran.append(payload.note))
     enqueue_many(connection, (NewJob(QUEUE, {"note": str(number)}) for number in range(3_000)))
     threads = [
-        threading.Thread(target=drain, args=(stores, handlers), kwargs={"configuration": SHORT}) for _ in range(2)
+        threading.Thread(
+            target=drain, args=(stores, handlers), kwargs={"configuration": STEADY, "at_most_seconds": 120}, daemon=True
+        )
+        for _ in range(2)
     ]
     for thread in threads:
         thread.start()

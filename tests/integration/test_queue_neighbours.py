@@ -116,7 +116,7 @@ def test_the_worker_in_the_documentation_works_as_it_is_written(
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "queue.md").read_text()
     (script,) = re.findall(r"these very lines\):\n\n```sh\n(.*?)```", page, re.DOTALL)
-    for note in ("it's \"quoted\"", "no", "yes"):
+    for note in ('it\'s "quoted"', "no", "yes"):
         enqueue(connection, QUEUE, {"note": note})
     relay = Relay(stores, configuration=STEADY)
     relay.step()
@@ -125,7 +125,7 @@ def test_the_worker_in_the_documentation_works_as_it_is_written(
     work = f"""
         do_the_work() {{
             echo "$1" >> {tmp_path}/done
-            case "$1" in *yes*) sql "UPDATE workers SET dead = true" ;; *no*) false ;; esac
+            case "$1" in *\\"yes\\"*) sql "UPDATE workers SET dead = true" ;; *\\"no\\"*) false ;; esac
         }}
     """
     client = ForeignWorker(stores)

@@ -64,7 +64,7 @@ def endpoint() -> Iterator[Endpoint]:
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        thread.join(20)
 
 
 def _drain(stores: Stores, *, allow_private: bool = True) -> DrainReport:
@@ -118,6 +118,9 @@ PRIVATE = [
     "https:///nothing",
     "https://host:99999/",
     "no url",
+    "https://example.com/a b",
+    "https://example.com/\u00e9",
+    "https://example.com/a\x7f",
 ]
 
 
