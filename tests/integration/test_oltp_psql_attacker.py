@@ -167,6 +167,9 @@ def test_no_catalogue_shows_samples(mallory: Connection) -> None:
         "UPDATE users SET email = 'someone@else.example'",
         "INSERT INTO users (email) VALUES ('someone@else.example')",
         "SELECT app.tenant_of_subscription('sub_x')",
+        "UPDATE email_messages SET content_storage_key = 'key of another'",
+        "UPDATE email_messages SET xid = '1'",
+        "INSERT INTO email_messages (direction, content_storage_key) VALUES ('outbound', 'key of another')",
     ],
 )
 def test_what_a_holder_of_the_login_may_not_do(mallory: Connection, statement: str) -> None:
