@@ -18,9 +18,15 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError
 
 from penguinmails.content_store.storage_layout import PREFIX
-from penguinmails.stack.object_store import Bucket, ObjectMissing
+from penguinmails.stack.errors import SettingsError
+from penguinmails.stack.object_store import Bucket, BucketAddress, ObjectMissing
 
 _SIZE_BYTES = 70_000
+_usable: set[tuple[BucketAddress, int]] = set()
+
+
+class ObjectStoreUnusable(SettingsError):
+    """The object store was seen not to do what this tier needs; it would lose mail."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,24 @@ def probe_bucket(bucket: Bucket) -> ProbeReport:
         bucket.delete([key])
     tried.append(Capability("deletes", True, _is_gone(bucket, key), "GET after DELETE"))
     return ProbeReport(bucket.address.name, tuple(tried))
+
+
+def must_be_usable(bucket: Bucket) -> None:
+    """Tries the object store once in this process, before anything is entrusted to it.
+
+    Raises:
+        ObjectStoreUnusable: it does not do what this tier needs.
+        ObjectStoreUnavailable: it does not answer or refuses to write at all.
+    """
+    asked = (bucket.address, os.getpid())
+    if asked in _usable:
+        return
+    missing = [item.name for item in probe_bucket(bucket).capabilities if item.needed and not item.proven]
+    if missing:
+        raise ObjectStoreUnusable(
+            f"bucket {bucket.address.name}", f"does not do: {', '.join(missing)}", "Use another object store."
+        )
+    _usable.add(asked)
 
 
 def _refuses(bucket: Bucket, key: str, body: bytes, attempt: Callable[[Bucket, str, bytes], object]) -> bool:

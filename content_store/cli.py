@@ -48,6 +48,7 @@ def hand_over_command(day: datetime | None, grace_hours: float, as_json: bool) -
     """Move waiting messages from the OLTP tier into the object store."""
     stores = open_stores()
     bodies = open_bodies(stores)
+    bucket_probe.must_be_usable(open_bucket(stores))
     chosen = day.date() if day else None
     with progress_bar("Handing over", bodies.backlog(chosen).messages, visible=not as_json) as tick:
         report = hand_over(stores, bodies, clock=utc_now, day=chosen, grace=timedelta(hours=grace_hours), progress=tick)

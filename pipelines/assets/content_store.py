@@ -60,10 +60,13 @@ class HandOver(dg.Config):
 def packs(
     context: dg.AssetExecutionContext, config: HandOver, platform: dg.ResourceParam[Platform]
 ) -> dg.MaterializeResult[None]:
+    from penguinmails.content_store.bucket import open_bucket
+    from penguinmails.content_store.bucket_probe import must_be_usable
     from penguinmails.content_store.hand_over import hand_over
     from penguinmails.content_store.statistics import content_statistics
 
     stores = platform.stores
+    must_be_usable(open_bucket(stores))
     bodies = port("message_bodies")(stores)
     first, last = days_of(context)
     # A range that reaches the present takes everything that waits; a single past day takes that day only.

@@ -10,7 +10,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, FlexibleChecksumError
 
-from penguinmails.content_store.bucket_probe import probe_bucket
+from penguinmails.content_store.bucket_probe import ObjectStoreUnusable, must_be_usable, probe_bucket
 from penguinmails.stack.object_store import Bucket, OperationNotAllowed
 
 pytestmark = pytest.mark.servers
@@ -35,6 +35,20 @@ def test_the_probe_says_what_it_can(bucket: Bucket) -> None:
     assert report.usable
     unproven = {item.name for item in report.capabilities if not item.proven}
     assert unproven == {"refuses a wrong SHA-256", "creates only when absent"}
+    assert list(bucket.list("")) == []
+
+
+def test_a_store_that_does_less_is_refused_before_anything_is_entrusted_to_it(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bucket, "get_range", lambda self, key, offset, size: b"something else")
+    with pytest.raises(ObjectStoreUnusable) as refused:
+        must_be_usable(bucket)
+    assert "gives a range" in refused.value.problem
+    monkeypatch.undo()
+    must_be_usable(bucket)
+    monkeypatch.setattr(Bucket, "get_range", lambda self, key, offset, size: b"something else")
+    must_be_usable(bucket)  # asked once
     assert list(bucket.list("")) == []
 
 
