@@ -57,7 +57,7 @@ def drain_rates(stores: Stores, jobs: int, *, workers: int, in_children: bool) -
             cpu = _cpu_seconds()
         logged = connection.execute("SELECT count(*) FROM job_logs WHERE status = 'success'").fetchone()
         assert logged == (jobs,), logged
-    used = {kind: (cpu[kind] - cpu_before.get(kind, 0.0)) / (jobs - already) * 1e6 for kind in sorted(cpu)}
+    used = {kind: (cpu[kind] - cpu_before.get(kind, 0.0)) / max(1, jobs - already) * 1e6 for kind in sorted(cpu)}
     return {
         "enqueue_jobs_per_second": jobs / enqueue_seconds,
         "drain_jobs_per_second": (jobs - already) / seconds,
