@@ -30,36 +30,33 @@ from penguinmails.olap.roll_up import roll_up
 from penguinmails.stack.object_store import ObjectStoreUnavailable
 from penguinmails.stack.stores import Stores
 
-KILLS = 6
+STEPS = (
+    "send",
+    "complete",
+    "apply_batch",
+    "_apply_differences",
+    "set_position",
+    "compare_events",
+    "write_whole",
+    "put_in_place",
+    "_remember",
+    "clear_away",
+)
+"""Functions in which a process is killed, in the order in which a roll-up and a publication come to them."""
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["penguinmails.olap.publishing", "penguinmails.olap.roll_up", "boto3"])
 
 
-def run_and_die(stores: Stores, die_at: int, calls: object) -> None:
-    """Rolls up and publishes; is killed at the given call of a function of this tier (0: never), which it counts."""
-    count = 0
+def run_and_die(stores: Stores, die_in: str) -> None:
+    """Rolls up and publishes; is killed on entering the function of this tier with that name."""
 
     def watch(frame: FrameType, event: str, _: object) -> None:
-        nonlocal count
-        if event == "call" and "/olap/" in frame.f_code.co_filename:
-            count += 1
-            if count == die_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if event == "call" and frame.f_code.co_name == die_in and "/olap/" in frame.f_code.co_filename:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     sys.setprofile(watch)
     roll_up(stores)
     publish(stores)
-    sys.setprofile(None)
-    calls.value = count  # type: ignore[attr-defined]
-
-
-def run_in_process(stores: Stores, die_at: int) -> int:
-    calls = PROCESSES.Value("i", 0)
-    process = PROCESSES.Process(target=run_and_die, args=(stores, die_at, calls))
-    process.start()
-    process.join()
-    assert process.exitcode == (-signal.SIGKILL if die_at else 0)
-    return int(calls.value)
 
 
 def run_with_little_room(stores: Stores, size_bytes: int, outcome: object) -> None:
@@ -110,16 +107,19 @@ def test_without_an_object_store_nothing_changes_and_the_next_run_goes_on(stores
 
 
 @pytest.mark.slow
-def test_killed_anywhere_the_next_run_ends_in_the_same_state(stores: Stores, world: World) -> None:
+def test_killed_at_every_step_the_next_run_ends_in_the_same_state(stores: Stores, world: World) -> None:
     world.message("0")
     world.event("0", "sent")
-    total = run_in_process(stores, 0)
-    assert total > KILLS
-    for kill in range(1, KILLS + 1):
-        world.message(str(kill), lead=f"l{kill % 3 + 1}")
-        world.event(str(kill), "sent", kill)
-        world.event(str(kill), "opened", kill + 30)
-        run_in_process(stores, max(1, total * kill // KILLS - 1))
+    roll_up(stores)
+    publish(stores)
+    for number, step in enumerate(STEPS, start=1):
+        world.message(str(number), lead=f"l{number % 3 + 1}")
+        world.event(str(number), "sent", number)
+        world.event(str(number), "opened", number + 30)
+        process = PROCESSES.Process(target=run_and_die, args=(stores, step))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, step
         with open_marts(stores) as connection:  # what was published stays whole
             assert connection.execute("SELECT COUNT(*) FROM marts_freshness").fetchone() == (len(MARTS),)
     roll_up(stores)
