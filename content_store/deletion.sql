@@ -71,6 +71,11 @@ WITH named AS (
     DELETE FROM attachments
     USING chosen
     WHERE attachments.parent_storage_key = chosen.storage_key
+), attachments_removed AS (
+    UPDATE attachments
+    SET removed_at = %(now)s
+    FROM named
+    WHERE attachments.stored_as = named.storage_key
 ), broken_references_gone AS (
     DELETE FROM broken_references
     USING chosen

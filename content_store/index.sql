@@ -524,10 +524,17 @@ WHERE object.storage_key = renewed.storage_key
 -- name: add_attachment
 -- Only of a message that this pack has brought: another hand-over may have stored it first.
 INSERT INTO attachments (
-    id, tenant_id, parent_storage_key, filename, mime_type, size_bytes, storage_disposition, created_at
+    id, tenant_id, parent_storage_key, filename, mime_type, size_bytes, storage_disposition, created_at, stored_as
 )
 SELECT
-    %(id)s, %(tenant_id)s, storage_key, %(filename)s, %(mime_type)s, %(size_bytes)s, %(disposition)s, %(created_at)s
+    %(id)s, %(tenant_id)s, storage_key, %(filename)s, %(mime_type)s, %(size_bytes)s, %(disposition)s, %(created_at)s,
+    (
+        SELECT shared.storage_key
+        FROM shared_attachments AS shared
+        JOIN attachment_uses AS link ON link.attachment_key = shared.storage_key
+        WHERE link.message_key = %(storage_key)s AND shared.content_hash = %(content_hash)s
+        LIMIT 1
+    )
 FROM content_objects
 WHERE storage_key = %(storage_key)s
   AND pack_id = %(pack_id)s

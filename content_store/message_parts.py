@@ -17,7 +17,7 @@ from typing import cast
 
 from penguinmails.stack.errors import InputError
 
-_ATTACHED = re.compile(rb"content-disposition\s*:|name\*?[0-9*]*\s*=")
+_ATTACHED = re.compile(rb"content-disposition\s*:|content-type\s*:(?:[^\n]|\n[ \t])*?name\*?[0-9*]*\s*=")
 _PARSER_FAILURES = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RecursionError, MessageError)
 """What the email package is known to raise on mail that is broken badly enough."""
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")

@@ -219,7 +219,7 @@ def _commit(
         )
         if attachments.splits:
             _link(cursor, group, directory.pack_id, attachments)
-        cursor.executemany(QUERIES["add_attachment"], list(_attachment_rows(pack, directory)))
+        cursor.executemany(QUERIES["add_attachment"], list(_attachment_rows(pack, directory, attachments)))
 
 
 def _link(cursor: Cursor, group: PackGroup, pack_id: UUID, attachments: Attachments) -> None:
@@ -242,7 +242,7 @@ def _link(cursor: Cursor, group: PackGroup, pack_id: UUID, attachments: Attachme
         raise AttachmentLost(f"pack {pack_id}", "shares an attachment that was erased meanwhile", "Run it again.")
 
 
-def _attachment_rows(pack: PackToWrite, directory: Directory) -> Iterator[dict[str, Any]]:
+def _attachment_rows(pack: PackToWrite, directory: Directory, attachments: Attachments) -> Iterator[dict[str, Any]]:
     """Yields what the table of attachments says of these messages; only messages that seem to have any are parsed."""
     for body in pack.bodies:
         if not message_parts.may_have_attachments(body.raw_message):
@@ -262,6 +262,7 @@ def _attachment_rows(pack: PackToWrite, directory: Directory) -> Iterator[dict[s
                 "size_bytes": len(item.content),
                 "disposition": item.disposition,
                 "created_at": body.created,
+                "content_hash": pack.key.digest(item.content) if body.message_id in attachments.splits else None,
             }
 
 

@@ -185,6 +185,8 @@ def test_attachments_can_go_before_their_messages(stores: Stores, area: HandOver
     assert plan_retention(stores, clock=noon).attachments == 1
     done = apply_retention(stores, clock=noon)
     assert (done.messages, done.attachments) == (0, 1)  # message 2 still has the right to the logo
+    listed = "SELECT size_bytes, removed_at IS NOT NULL FROM attachments WHERE parent_storage_key = %s ORDER BY 1"
+    assert sql(stores, listed, key(0)) == [(len(LOGO), False), (len(PRICES), True)]
     with ContentReader(stores) as reader:
         found = reader.read_whole(key(0))
         assert (found.attachments_gone, len(found.raw)) == (1, len(with_files(0, b"", LOGO)))
