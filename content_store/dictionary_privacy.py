@@ -18,6 +18,7 @@ _AT_DOMAIN = re.compile(rb"@[A-Za-z0-9.-]+")
 _ADDRESS = re.compile(rb"[A-Za-z0-9._%+=-]+@[A-Za-z0-9.-]+")
 # One pattern each: Python finds the places where one may begin faster than where one of several may.
 _NEVER = [
+    re.compile(rb"<[^<>\s@]{1,250}@[^<>\s]{1,250}>"),  # message ids, also of hosts without a name
     re.compile(rb"(?<![A-Za-z0-9_+=-])(?=[A-Za-z_+=-]*[0-9])[A-Za-z0-9_+=-]{24,}"),  # ids, keys, signatures
     re.compile(rb"(?<![0-9])[0-9]{8,}"),
     re.compile(

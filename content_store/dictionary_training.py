@@ -15,6 +15,7 @@ Belongs here: choosing the bytes. Does not belong here: counting (shared_windows
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,7 @@ _MOST_BRIDGED_BYTES = 256
 """A stretch between two new ones that is covered already is repeated up to this length."""
 _STATISTICS_MESSAGES = 600
 _TABLES_BYTES = 4 << 10
+_WORD_BYTE = re.compile(rb"[A-Za-z0-9\x80-\xff]")
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def shared_content(samples: Sequence[Sample], *, most_bytes: int = MOST_DICTIONA
         if taken[number]:
             chosen.setdefault(piece.message, []).append(piece)
     ordered = sorted(chosen.values(), key=_mean_correspondents)
-    return b"".join(piece.content for group in ordered for piece in group)
+    return _joined([piece.content for group in ordered for piece in group])
 
 
 def shared_pieces(samples: Sequence[Sample]) -> list[Piece]:
@@ -161,6 +163,17 @@ def _impersonal(text: bytes, names: set[bytes]) -> NDArray[np.bool_]:
     count = max(0, len(text) - WINDOW_BYTES + 1)
     impersonal: NDArray[np.bool_] = before[WINDOW_BYTES : WINDOW_BYTES + count] == before[:count]
     return impersonal
+
+
+def _joined(contents: Sequence[bytes]) -> bytes:
+    """Returns the pieces one after the other, with a line break where two would make a word or number that nobody wrote."""
+    made, before = bytearray(), b""
+    for content in contents:
+        if before and _WORD_BYTE.match(before[-1:]) and _WORD_BYTE.match(content[:1]):
+            made += b"\n"
+        made += content
+        before = content
+    return bytes(made)
 
 
 def _runs(offsets: NDArray[np.intp], wanted: NDArray[np.intp]) -> Iterator[tuple[int, int]]:

@@ -77,6 +77,7 @@ def test_nothing_personal_is_learnt_from_a_thread_that_everybody_has() -> None:
         "20261125101500",
         "<e4d909c2-90d0-4b1c@mail.elsewhere.example>",
         "0123456789abcdef0123456789abcdef",
+        "<p05111a27b9b1d84@[10.1.2.3]>",
         "=?utf-8?B?SsO8cmdlbiBNw7xsbGVy?=",
     ]
     thread = "\r\n".join(f"thread of all of us, and {word} was there too as the others were" for word in personal)
