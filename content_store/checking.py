@@ -102,7 +102,7 @@ def check_sample(stores: Stores, *, messages: int = 200, progress: Progress = no
         rows = connection.execute(QUERIES["random_objects"], {"packs": _SAMPLED_PACKS, "messages": messages}).fetchall()
     drawn = [name for (name,) in rows]
     bad = []
-    with ContentReader(stores) as reader:
+    with ContentReader(stores, note_access=False) as reader:
         for name in drawn:
             try:
                 reader.read(name)

