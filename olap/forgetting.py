@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from penguinmails.olap.build import open_build
+from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
 from penguinmails.olap.publishing import published_at_of
 from penguinmails.olap.reading import snapshots
 from penguinmails.olap.roll_up import landing_of
@@ -45,15 +47,20 @@ class ForgettingState:
         )
 
 
-def forgetting_state(stores: Stores, now: datetime) -> ForgettingState:
+def forgetting_state(stores: Stores, now: datetime, *, wait_seconds: float = WAIT_SECONDS) -> ForgettingState:
     """Returns how old the oldest data of this tier is.
 
     Raises:
-        LandingDamaged: the oldest manifest is missing or unreadable.
+        LandingDamaged: a manifest is missing or unreadable.
+        BuildBusy: another process did not finish in time.
     """
     landing = landing_of(stores)
-    chain = landing.chain()
-    oldest_batch = now - landing.manifest(chain[0]).mark.as_of if len(chain) > 1 else timedelta(0)
+    with one_at_a_time(stores.marts_folder, wait_seconds=wait_seconds), open_build(stores.marts_folder) as build:
+        position = build.position()
+        base = landing.manifest(position.batch).base if position else 0
+    oldest_batch = timedelta(0)
+    if position and base < position.batch:  # asked by its number: a live path makes too many to list
+        oldest_batch = now - landing.manifest(base).mark.as_of
     old = snapshots(stores.marts_folder)[:-1]
     oldest_file = now - published_at_of(old[0]) if old else timedelta(0)
     return ForgettingState(oldest_batch / timedelta(days=1), oldest_file / timedelta(days=1))
