@@ -1,4 +1,4 @@
-"""Telling people what is broken: one sensor for failed runs, one for failed checks (a failed check leaves its run green).
+"""Telling people what is broken, once: one sensor for failed runs, one for failed checks (a failed check leaves its run green).
 
 Belongs here: the two sensors and the ways an alert can go out. Does not belong here: what is checked, which limits hold.
 An alert holds names, ids and our own words; never an exception's text, which could hold somebody's data.
@@ -11,7 +11,7 @@ import logging
 import smtplib
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from email.message import EmailMessage
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -24,6 +24,8 @@ from penguinmails.stack.settings import Settings
 _SECONDS = 10
 _CHECKS_EACH_TICK = 100
 _SHOWN = 20
+_REMIND_SECONDS = 6 * 3_600.0
+"""A check that goes on failing is told again after this long."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ def failed_runs(context: dg.RunFailureSensorContext) -> None:
 
 @dg.sensor(
     name="failed_checks",
-    description="Tells people of every check that failed since the last look, with its recovery text.",
+    description="Tells people of every check that begins to fail, with its recovery text, again while it goes on failing, and "
+    "of its end.",
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=60,
 )
@@ -142,23 +145,66 @@ def failed_checks(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     instance = context.instance
     newest = instance.event_log_storage.get_maximum_record_id() or 0
     if context.cursor is None:  # the first look: what failed before anybody listened is history
-        context.update_cursor(str(newest))
+        context.update_cursor(FailingChecks(newest).as_cursor())
         return dg.SkipReason("Listening from now on.")
+    known = FailingChecks.of_cursor(context.cursor)
     records = instance.event_log_storage.get_event_records(
-        dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_cursor=int(context.cursor)),
+        dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_cursor=known.seen_until),
         limit=_CHECKS_EACH_TICK,
         ascending=True,
     )
-    evaluations = [record.event_log_entry.dagster_event.event_specific_data for record in records]  # type: ignore[union-attr]
-    failed = [each for each in evaluations if isinstance(each, dg.AssetCheckEvaluation) and not each.passed]
+    failed: dict[str, str] = {}
+    recovered: set[str] = set()
+    for record in records:
+        evaluation = record.event_log_entry.dagster_event.event_specific_data  # type: ignore[union-attr]
+        if isinstance(evaluation, dg.AssetCheckEvaluation):
+            name = f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}"
+            if not known.takes_down(name, passed=evaluation.passed, at=record.timestamp):
+                continue
+            if evaluation.passed:
+                failed.pop(name, None)
+                recovered.add(name)
+            else:
+                recovered.discard(name)
+                failed[name] = f"{evaluation.severity.value}: {name}: {evaluation.description or ''}"
+    ways = notifiers(Settings.load())
     if failed:
-        lines = tuple(
-            f"{each.severity.value}: {each.asset_key.to_user_string()} {each.check_name}: {each.description or ''}"
-            for each in failed
-        )
-        send(Alert(f"{len(failed)} checks failed", lines), notifiers(Settings.load()), context.log)
-    context.update_cursor(str(records[-1].storage_id if records else newest))
-    return dg.SkipReason(f"{len(records)} checks seen, {len(failed)} failed.")
+        send(Alert(f"{len(failed)} checks failed", tuple(failed.values())), ways, context.log)
+    if recovered:
+        send(Alert(f"{len(recovered)} checks pass again", tuple(sorted(recovered))), ways, context.log)
+    known.seen_until = records[-1].storage_id if records else newest
+    context.update_cursor(known.as_cursor())
+    return dg.SkipReason(
+        f"{len(records)} checks seen, {len(failed)} told as failed, {len(recovered)} as passing again."
+    )
+
+
+@dataclass
+class FailingChecks:
+    """Which checks are known to fail, and since when people know (seconds since 1970): the sensor's cursor.
+
+    A check that fails every five minutes is told once, and then every `_REMIND_SECONDS`.
+    """
+
+    seen_until: int
+    told_at: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of_cursor(cls, cursor: str) -> FailingChecks:
+        """Reads a cursor, also one of the time when it was the number alone."""
+        return cls(int(cursor)) if cursor.isdigit() else cls(**json.loads(cursor))
+
+    def as_cursor(self) -> str:
+        return json.dumps(asdict(self))
+
+    def takes_down(self, name: str, *, passed: bool, at: float) -> bool:
+        """Takes down how a check went; returns whether people are to be told."""
+        if passed:
+            return self.told_at.pop(name, None) is not None
+        if at - self.told_at.get(name, 0.0) < _REMIND_SECONDS:
+            return False
+        self.told_at[name] = at
+        return True
 
 
 SENSORS = [failed_runs, failed_checks]

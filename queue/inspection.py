@@ -99,7 +99,7 @@ def _progress(facts: dict[str, Any]) -> str:
     if facts["progress"] is None:
         return ""
     note = f" ({facts['progress_note']})" if facts["progress_note"] else ""
-    return f", {facts['progress']:.0%} done{note}".replace("%", " %")
+    return f", {facts['progress'] * 100:.0f} % done{note}"
 
 
 def _waiting(facts: dict[str, Any]) -> list[str]:

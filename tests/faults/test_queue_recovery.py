@@ -27,6 +27,7 @@ from penguinmails.queue.errors import FastLaneUnavailable, FastLaneUnsafe, Owner
 from penguinmails.queue.executors import InlineExecutor
 from penguinmails.queue.fast_lane import FastLane, list_key
 from penguinmails.queue.handlers import Handlers, JobContext
+from penguinmails.queue.leases import Lease
 from penguinmails.queue.operations import JobFilter, Order, replay
 from penguinmails.queue.producer import NewJob, enqueue, enqueue_many
 from penguinmails.queue.queues import Band
@@ -451,6 +452,17 @@ def test_a_start_that_failed_holds_nothing_back(
     _until(lambda: worker.step() >= 0 and worker.counts.completed == 1)
     worker.close()
     assert job(stores, enqueued.id)["status"] == "completed"
+
+
+def test_a_relay_that_was_thought_dead_is_counted_again(stores: Stores, connection: psycopg.Connection) -> None:
+    """As after an outage of PostgreSQL: it owns nothing, so it need not stop."""
+    lease = Lease(stores.queue_url, "relay", SHORT, begins_anew=True)
+    first = lease.id
+    connection.execute("UPDATE workers SET dead = true")
+    _until(lambda: rows(stores, "SELECT kind FROM workers WHERE NOT dead") == [("relay",)])
+    assert lease.id != first
+    lease.close()
+    assert rows(stores, "SELECT id FROM workers WHERE NOT dead") == []
 
 
 def test_a_frozen_reaper_is_stood_in_for(stores: Stores, connection: psycopg.Connection) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import http.server
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from smtp_support import Inbox, smtp_server
 
 from penguinmails.pipelines.alerts import failed_checks, failed_runs
 
@@ -33,16 +31,6 @@ class Hook(http.server.BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-class Mailbox:
-    def __init__(self) -> None:
-        self.messages: list[bytes] = []
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        assert isinstance(envelope.content, bytes)
-        self.messages.append(envelope.content)
-        return "250 OK"
-
-
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hook]]:
     RECEIVED.clear()
@@ -61,8 +49,8 @@ def broken() -> None:
 
 
 @dg.asset(key=["olap", "doubtful"], check_specs=[dg.AssetCheckSpec("agrees", asset=["olap", "doubtful"])])
-def doubtful() -> Iterator[dg.MaterializeResult[None]]:
-    check = dg.AssetCheckResult(passed=False, check_name="agrees", description="3 days differ. Run 'marts rebuild'.")
+def doubtful(passes: dg.ResourceParam[bool]) -> Iterator[dg.MaterializeResult[None]]:
+    check = dg.AssetCheckResult(passed=passes, check_name="agrees", description="3 days differ. Run 'marts rebuild'.")
     yield dg.MaterializeResult(check_results=[check])
 
 
@@ -76,7 +64,7 @@ def look(instance: dg.DagsterInstance, cursor: str | None) -> str:
 def test_a_failed_check_is_told_once_with_its_way_out(hook: type[Hook]) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         cursor = look(instance, None)
-        assert dg.materialize([doubtful], instance=instance).success
+        assert dg.materialize([doubtful], instance=instance, resources={"passes": False}).success
         cursor = look(instance, cursor)
         cursor = look(instance, cursor)
     (alert,) = RECEIVED
@@ -84,10 +72,19 @@ def test_a_failed_check_is_told_once_with_its_way_out(hook: type[Hook]) -> None:
     assert "olap/doubtful agrees: 3 days differ. Run 'marts rebuild'." in alert["text"]
 
 
+def test_a_check_that_goes_on_failing_is_told_once_and_so_is_its_end(hook: type[Hook]) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        cursor = look(instance, None)
+        for outcome in (False, False, True, True, False):
+            assert dg.materialize([doubtful], instance=instance, resources={"passes": outcome}).success
+            cursor = look(instance, cursor)
+    assert [alert["title"] for alert in RECEIVED] == ["1 checks failed", "1 checks pass again", "1 checks failed"]
+
+
 def test_an_alert_that_could_not_be_sent_is_tried_again(hook: type[Hook]) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         cursor = look(instance, None)
-        dg.materialize([doubtful], instance=instance)
+        dg.materialize([doubtful], instance=instance, resources={"passes": False})
         hook.status = 500
         with pytest.raises(OSError, match="Webhook: HTTPError"):
             look(instance, cursor)
@@ -97,26 +94,18 @@ def test_an_alert_that_could_not_be_sent_is_tried_again(hook: type[Hook]) -> Non
 
 
 def test_a_failed_run_is_told_by_mail_without_the_text_of_its_exception(monkeypatch: pytest.MonkeyPatch) -> None:
-    mailbox = Mailbox()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    controller = Controller(mailbox, hostname="127.0.0.1", port=port)
-    controller.start()
-    try:
+    mailbox = Inbox()
+    with smtp_server(mailbox) as port, dg.DagsterInstance.ephemeral() as instance:
         monkeypatch.setenv("PENGUINMAILS_ALERT_SMTP_URL", f"smtp://127.0.0.1:{port}")
         monkeypatch.setenv("PENGUINMAILS_ALERT_EMAIL", "operators@example.test")
-        with dg.DagsterInstance.ephemeral() as instance:
-            result = dg.materialize([broken], instance=instance, raise_on_error=False)
-            context = dg.build_run_status_sensor_context(
-                sensor_name="failed_runs",
-                dagster_instance=instance,
-                dagster_run=result.dagster_run,
-                dagster_event=result.get_run_failure_event(),
-            ).for_run_failure()
-            failed_runs(context)
-    finally:
-        controller.stop()
+        result = dg.materialize([broken], instance=instance, raise_on_error=False)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="failed_runs",
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+            dagster_event=result.get_run_failure_event(),
+        ).for_run_failure()
+        failed_runs(context)
     (message,) = mailbox.messages
     assert b"olap__broken failed" in message
     assert result.run_id.encode() in message

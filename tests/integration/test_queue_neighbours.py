@@ -79,7 +79,10 @@ def test_a_worker_of_another_language_has_the_same_fence(stores: Stores, connect
     assert [UUID(each["id"]) for each in (high, normal, low)] == [enqueued[1].id, enqueued[2].id, enqueued[0].id]
     assert worker.call("queue_start", high) == '{"note": "x"}|1|5|10'
     assert worker.call("queue_start", high) == ""  # doubled
+    assert worker.call("queue_progress", high, ", 0.5, 'half'") == "t"
     assert worker.call("queue_finish", high) == "t"
+    assert worker.call("queue_progress", high, ", 1") == "f"
+    assert rows(stores, "SELECT progress, progress_note FROM jobs WHERE id = %s", [high["id"]]) == [(0.5, "half")]
     assert worker.call("queue_finish", high) == "f"
     worker.call("queue_start", normal)
     assert worker.call("queue_fail", normal, ", 'no such host'") == "t"

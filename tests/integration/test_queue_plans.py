@@ -104,6 +104,10 @@ def _statements(connection: Connection) -> Iterator[tuple[str, str, dict[str, An
     yield "finish", PROTOCOL["finish"], running, BATCH
     yield "release", PROTOCOL["release"], running, BATCH
     yield "owned", PROTOCOL["owned"], running, BATCH
+    told = running | {"shares": [0.5] * BATCH, "notes": ["half"] * BATCH}
+    yield "note_progress", PROTOCOL["note_progress"], told, BATCH
+    yield "still_handed_off", REAPER["still_handed_off"], handed_off, BATCH
+    yield "dead_letters", REAPER["dead_letters"], {"since": None, "most": BATCH}, 0
     yield "fail", PROTOCOL["fail"], running | report, BATCH
     # Looks at twice as many as it takes, changes those it takes, and finds each tenant by one row.
     yield "claim", PROTOCOL["claim"], lanes | {"hand_off_seconds": 10, "most": None}, 3 * BATCH + TENANTS
