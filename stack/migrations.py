@@ -37,6 +37,9 @@ _ADVISORY_LOCK = 7_364_285_190_001
 _REVISION = re.compile(r'^revision = "(\w+)"$', re.MULTILINE)
 
 
+_REMEDY_OF_UNKNOWN = "Install that version."
+
+
 class SchemaState(Enum):
     """How the tables of a database stand to the migrations that this version of the platform has."""
 
@@ -96,7 +99,7 @@ class Schema:
         """Returns what to do in that state; nothing where all is well."""
         if state is SchemaState.NEWEST:
             return ""
-        return "Install that version." if state is SchemaState.UNKNOWN else f"Run: {self.command}"
+        return _REMEDY_OF_UNKNOWN if state is SchemaState.UNKNOWN else f"Run: {self.command}"
 
     def require(self, stores: Stores) -> None:
         """Makes sure that the tables are what this version needs.
@@ -119,11 +122,14 @@ def migrate(url: SecretStr, folder: Path) -> list[str]:
 
     Raises:
         ServerError: the database cannot be reached, or a lock was not had in time; nothing was changed.
+        SettingsError: a newer version of the platform made the database; nothing was changed.
     """
     import sqlalchemy
     from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
+    from alembic.script.revision import ResolutionError
+    from alembic.util import CommandError
 
     script = ScriptDirectory(str(folder), version_locations=[str(folder)])
     engine = sqlalchemy.create_engine(_sqlalchemy_url(url), poolclass=sqlalchemy.NullPool)
@@ -150,6 +156,9 @@ def migrate(url: SecretStr, folder: Path) -> list[str]:
             f"were not applied: {type(error.orig).__name__}",
             "Check that the database is reachable and that no other session holds its tables, then run again.",
         ) from error
+    except (CommandError, ResolutionError) as error:
+        state = SchemaState.UNKNOWN
+        raise SettingsError(f"schema of {folder.parent.name}", state.value, _REMEDY_OF_UNKNOWN) from error
     finally:
         engine.dispose()
     return applied

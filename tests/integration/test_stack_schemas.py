@@ -47,6 +47,8 @@ def test_every_state_is_told_with_its_remedy(url: SecretStr, servers: Embedded) 
     assert schema.state(stores) is SchemaState.NEWEST
     schema.require(stores)
     assert state_at("from_the_future") is SchemaState.UNKNOWN
+    with pytest.raises(SettingsError, match="newer version"):
+        migrations.migrate(url, schema.folder)
     assert state_at(schema.revisions()[0]) is SchemaState.OLD
     with pytest.raises(SettingsError, match=r"queue: is older .* Run: penguinmails queue migrate"):
         schema.require(stores)
