@@ -52,6 +52,8 @@ def print_export(report: ExportReport, path: Path, *, as_json: bool) -> None:
             console.print(f"{report.gone:,} were deleted or erased.")
         if report.without_attachments:
             console.print(f"{report.without_attachments:,} lack attachments that were past their time.")
-    for name in report.unreadable:
+    for name in report.unreadable_keys:
         notes.print(f"could not be read: {name}", markup=False)
+    if report.unreadable > len(report.unreadable_keys):
+        notes.print(f"and {report.unreadable - len(report.unreadable_keys):,} more")
     sys.exit(4 if report.unreadable else 0)

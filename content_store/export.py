@@ -31,6 +31,7 @@ from penguinmails.stack.stores import Stores
 _PAGE = 1_000
 _NOTE_EVERY = 100
 """Messages written between two notes of how far it has come."""
+_MOST_NAMED = 1_000
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,10 @@ class ExportReport:
     """Deleted or erased: nothing to write."""
     without_attachments: int
     """Written, but attachments of theirs were past their time: the places are empty."""
-    unreadable: tuple[str, ...]
-    """Storage keys of messages that could not be read."""
+    unreadable: int
+    """Messages that could not be read."""
+    unreadable_keys: tuple[str, ...]
+    """Their storage keys, the first thousand."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,19 @@ class _State:
     size_bytes: int = 0
     gone: int = 0
     without_attachments: int = 0
-    unreadable: tuple[str, ...] = ()
+    unreadable: int = 0
+    unreadable_keys: tuple[str, ...] = ()
     finished: bool = False
+
+    def report(self) -> ExportReport:
+        return ExportReport(
+            self.messages,
+            self.size_bytes,
+            self.gone,
+            self.without_attachments,
+            self.unreadable,
+            self.unreadable_keys,
+        )
 
 
 def export_messages(
@@ -118,7 +132,7 @@ def export_messages(
                     progress(len(batch))
         _save(note, replace(state, finished=True))
         at_step(ExportStep.FINISHED)
-    return ExportReport(state.messages, state.size_bytes, state.gone, state.without_attachments, state.unreadable)
+    return state.report()
 
 
 def save_all(
@@ -139,7 +153,7 @@ def save_all(
                 folders[owner] = open_folder(Format.EML, folder / str(owner), 0)
             state = _write(reader, folders[owner], owner, message_id, state)
             progress(1)
-    return ExportReport(state.messages, state.size_bytes, state.gone, state.without_attachments, state.unreadable)
+    return state.report()
 
 
 def storage_keys(stores: Stores, tenant_id: UUID | None = None) -> Iterator[str]:
@@ -183,7 +197,8 @@ def _write(reader: ContentReader, folder: MailFolder, tenant_id: UUID, message_i
     except (ContentGone, ContentUnknown):  # since the page was read; or its body left before it was ever stored
         return replace(state, gone=state.gone + 1)
     except (IntegrityError, TenantKeyMissing, TenantKeyWrong):
-        return replace(state, unreadable=(*state.unreadable, name))
+        named = (*state.unreadable_keys, name) if state.unreadable < _MOST_NAMED else state.unreadable_keys
+        return replace(state, unreadable=state.unreadable + 1, unreadable_keys=named)
     folder.add(message_id, found.raw)
     return replace(
         state,
@@ -205,7 +220,7 @@ def _begin(note: Path, scope: ExportScope, form: Format) -> _State:
         saved = {}
     if saved.get("scope") != fresh.scope:
         raise InputError(f"file {note}", "belongs to another export", "Name another path with --to, or remove it.")
-    state = _State(**{**saved, "unreadable": tuple(saved["unreadable"])})
+    state = _State(**{**saved, "unreadable_keys": tuple(saved["unreadable_keys"])})
     return fresh if state.finished else state
 
 

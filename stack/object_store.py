@@ -202,7 +202,7 @@ class _typed_errors:  # noqa: N801 - reads as a statement
             raise ObjectStoreUnavailable(
                 f"object {self.key}",
                 f"the object store refused: {code}",
-                "Check bucket, rights and credentials with 'penguinmails doctor'.",
+                "Check its room, rights and credentials, and 'penguinmails doctor'.",
             ) from error
         if isinstance(error, BotoCoreError):
             raise ObjectStoreUnavailable(

@@ -99,7 +99,7 @@ def test_a_tenant_a_campaign_and_a_person_in_every_format(stores: Stores, area: 
         return export_messages(stores, area, ExportScope(TENANT_A, **scope), tmp_path / name, form=form)
 
     whole = export("eml", Format.EML)
-    assert (whole.messages, whole.size_bytes, whole.unreadable) == (15, sum(map(len, expected.values())), ())
+    assert (whole.messages, whole.size_bytes, whole.unreadable) == (15, sum(map(len, expected.values())), 0)
     assert {UUID(path.stem): path.read_bytes() for path in (tmp_path / "eml").glob("*.eml")} == expected
     assert export("eml", Format.EML).messages == 15  # a finished export starts anew
     assert export("mail", Format.MAILDIR).messages == 15
@@ -141,7 +141,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_written(
     content[offset + 5] ^= 1
     bucket.put(entry.key, bytes(content))
     report = export_messages(stores, area, ExportScope(TENANT_A), tmp_path / "out")
-    assert (report.messages, report.unreadable) == (3, (key(2),))
+    assert (report.messages, report.unreadable, report.unreadable_keys) == (3, 1, (key(2),))
 
 
 def test_a_label_is_stronger_than_the_policy_and_weaker_than_a_hold(stores: Stores, area: HandOverArea) -> None:
