@@ -49,7 +49,7 @@ LEAST_GAIN = 1.05
 SHORTEST_LIFE = timedelta(days=1)
 THOROUGH_BYTES = 16 << 20
 """Raw bytes that one hand-over compresses thoroughly: what a day brings most tenants, and at most six seconds of one core.
-Batches beyond it are compressed fast, so that a long backlog takes the time that its length asks for."""
+From the batch on that goes beyond it everything is compressed fast: the backlog is long."""
 _IN_MEMORY = 32
 _TRIAL_MESSAGES = 64
 _MOST_DICTIONARY_BYTES = 1 << 20
@@ -105,10 +105,8 @@ class DictionaryCatalog:
 
     def _level(self, bodies: Sequence[BodyToStore]) -> int:
         batch_bytes = sum(len(body.raw_message) for body in bodies)
-        if batch_bytes > self._thorough_bytes_left:
-            return FAST_LEVEL
         self._thorough_bytes_left -= batch_bytes
-        return THOROUGH_LEVEL
+        return THOROUGH_LEVEL if self._thorough_bytes_left >= 0 else FAST_LEVEL
 
     def _newest_or_better(
         self,

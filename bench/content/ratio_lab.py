@@ -51,12 +51,15 @@ def measured(dictionary: Dictionary | None, messages: Sequence[bytes]) -> dict[s
     }
 
 
-def trained(corpus: Corpus, level: int, **constants: object) -> Dictionary | None:
+def trained(
+    corpus: Corpus, level: int, most_bytes: int = dictionary_training.MOST_DICTIONARY_BYTES, **constants: object
+) -> Dictionary | None:
     """Returns a dictionary trained with other constants than the product's."""
     with ExitStack() as stack:
         for name, value in constants.items():
             stack.enter_context(patch.object(dictionary_training, name, value))
-        return train_dictionary(choose_samples([Sample(who, raw) for who, raw in corpus]), 1_000_001, level=level)
+        samples = choose_samples([Sample(who, raw) for who, raw in corpus])
+        return train_dictionary(samples, 1_000_001, level=level, most_bytes=most_bytes)
 
 
 def experiments(corpus: Corpus, every: int) -> Iterator[tuple[str, dict[str, float]]]:
@@ -72,7 +75,7 @@ def experiments(corpus: Corpus, every: int) -> Iterator[tuple[str, dict[str, flo
         yield f"unseen_{name}", measured(trained(others, level), judged)
     for k in (2, 3, 10):
         yield f"seen_thorough_k_{k}", measured(trained(corpus, THOROUGH_LEVEL, MINIMUM_CORRESPONDENTS=k), judged)
-    megabyte = trained(corpus, THOROUGH_LEVEL, MINIMUM_CORRESPONDENTS=2, MOST_DICTIONARY_BYTES=1 << 20)
+    megabyte = trained(corpus, THOROUGH_LEVEL, 1 << 20, MINIMUM_CORRESPONDENTS=2)
     yield "seen_thorough_k_2_1_mib", measured(megabyte, judged)
     yield "seen_fast_without_bridges", measured(trained(corpus, FAST_LEVEL, _MOST_BRIDGED_BYTES=1), judged)
     with_names = trained(corpus, THOROUGH_LEVEL, names_in=lambda *_: set[bytes]())

@@ -106,9 +106,9 @@ def test_a_hand_over_is_thorough_with_its_first_bytes_and_fast_beyond_them(store
         key = keys.for_writing(connection, TENANT_A, now=NOON)
         catalog = DictionaryCatalog(bucket, keys)
         levels = [
-            catalog.for_writing(connection, key, each, now=NOON).level for each in (batch, batch, batch, batch[:2])
+            catalog.for_writing(connection, key, each, now=NOON).level for each in (batch, batch, batch, batch[:1])
         ]
-    assert levels == [THOROUGH_LEVEL, THOROUGH_LEVEL, FAST_LEVEL, THOROUGH_LEVEL]
+    assert levels == [THOROUGH_LEVEL, THOROUGH_LEVEL, FAST_LEVEL, FAST_LEVEL]
 
 
 def test_a_dictionary_whose_training_died_is_swept(stores: Stores, area: HandOverArea, bucket: Bucket) -> None:
