@@ -6,6 +6,7 @@ Sail stands for Spark: it speaks Spark Connect and needs no JVM. What real Spark
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
@@ -45,7 +46,9 @@ def engine_address_fixture() -> Iterator[str]:
 
 
 @pytest.fixture(name="session")
-def session_fixture(engine_address: str) -> Iterator[Session]:
+def session_fixture(engine_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    # A worker of xdist is a program without a file: Spark's client takes that for its own doctests and ends the process.
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of Spark's client, about pandas, which is not used here
         with open_session(engine_address) as session:
