@@ -13,19 +13,28 @@ from pathlib import Path
 
 from penguinmails.content_store.codec import Dictionary
 
-BOOTSTRAP_DICTIONARY_ID = 32_769
-"""zstd leaves ids from 32,768 on to everybody; dictionaries of tenants start at a million."""
+BOOTSTRAP_DICTIONARY_ID = 32_770
+"""The newest. zstd leaves ids from 32,768 on to everybody; dictionaries of tenants start at a million."""
 BOOTSTRAP_CONTENT_BYTES = 164 << 10
 """Of the dictionary; what comes before are zstd's tables."""
 FOLDER = Path(__file__).parent / "dictionaries"
+_FILES = {32_769: "bootstrap-1.zdict", BOOTSTRAP_DICTIONARY_ID: "bootstrap-2.zdict"}
 
 
 @cache
+def shipped_dictionary(dictionary_id: int) -> Dictionary | None:
+    """Returns a dictionary shipped in this package, an older one too; None where the id is a tenant's."""
+    name = _FILES.get(dictionary_id)
+    return Dictionary(dictionary_id, (FOLDER / name).read_bytes()) if name else None
+
+
 def bootstrap_dictionary() -> Dictionary:
-    """Returns the dictionary shipped in this package."""
-    return Dictionary(BOOTSTRAP_DICTIONARY_ID, (FOLDER / "bootstrap-1.zdict").read_bytes())
+    """Returns the newest dictionary shipped in this package."""
+    newest = shipped_dictionary(BOOTSTRAP_DICTIONARY_ID)
+    assert newest is not None  # noqa: S101 - for the type checker
+    return newest
 
 
 def bootstrap_content() -> bytes:
-    """Returns the dictionary without zstd's tables: words, phrases, pieces of mail."""
+    """Returns the newest dictionary without zstd's tables: words, phrases, pieces of mail."""
     return bootstrap_dictionary().content[-BOOTSTRAP_CONTENT_BYTES:]

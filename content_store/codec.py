@@ -84,7 +84,7 @@ def stated_size_bytes(frame: bytes, *, thing: str) -> int:
         ContentDamaged: it is no such frame.
     """
     try:
-        return zstd.get_frame_info(_MAGIC + frame).decompressed_size or 0
+        return zstd.get_frame_info(_whole(frame)).decompressed_size or 0
     except zstd.ZstdError as error:
         raise ContentDamaged(thing, "holds no zstd frame", _REMEDY) from error
 
@@ -100,21 +100,31 @@ def decompress(frame: bytes, dictionary: Dictionary, *, raw_size_bytes: int, thi
         thing: what the frame is, for the error.
 
     Raises:
-        ContentDamaged: it is no such frame, or has another size.
+        ContentDamaged: it is no such frame, has another size, or (where it says so) another dictionary.
     """
     if raw_size_bytes > MAX_MESSAGE_BYTES:
         raise ContentDamaged(thing, f"claims to hold {raw_size_bytes} bytes", _REMEDY)
     if stated_size_bytes(frame, thing=thing) != raw_size_bytes:
         raise ContentDamaged(thing, "has another size than the index says", _REMEDY)
+    if frame.startswith(_MAGIC) and zstd.get_frame_info(frame).dictionary_id != dictionary.dictionary_id:
+        raise ContentDamaged(thing, "has another dictionary than the index says", _REMEDY)
     try:
         decompressor = zstd.ZstdDecompressor(dictionary.digested)
         # One byte of room more than allowed: a frame that lies about its size shows itself without being unpacked.
-        raw = decompressor.decompress(_MAGIC + frame, raw_size_bytes + 1)
+        raw = decompressor.decompress(_whole(frame), raw_size_bytes + 1)
     except zstd.ZstdError as error:
         raise ContentDamaged(thing, "cannot be decompressed (damaged zstd frame)", _REMEDY) from error
     if len(raw) != raw_size_bytes or not decompressor.eof or decompressor.unused_data:
         raise ContentDamaged(thing, "does not decompress to its stated size", _REMEDY)
     return raw
+
+
+def _whole(frame: bytes) -> bytes:
+    """Returns the frame with its magic number, which frames of the first version have kept.
+
+    No frame without it begins like that: its first byte, 28, would set a bit that RFC 8878 reserves.
+    """
+    return frame if frame.startswith(_MAGIC) else _MAGIC + frame
 
 
 def _compressor(dictionary: Dictionary) -> zstd.ZstdCompressor:

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from penguinmails.content_store.bootstrap_dictionary import BOOTSTRAP_DICTIONARY_ID, bootstrap_dictionary
+from penguinmails.content_store.bootstrap_dictionary import BOOTSTRAP_DICTIONARY_ID, shipped_dictionary
 from penguinmails.content_store.codec import FAST_LEVEL, THOROUGH_LEVEL, Dictionary, compress
 from penguinmails.content_store.dictionary_training import (
     MINIMUM_CORRESPONDENTS,
@@ -64,7 +64,6 @@ class DictionaryCatalog:
         self._lock = threading.Lock()
         self._one_trains = threading.Lock()
         self._known: OrderedDict[int, Dictionary] = OrderedDict()
-        self._known[BOOTSTRAP_DICTIONARY_ID] = bootstrap_dictionary()
         self._thorough_bytes_left = THOROUGH_BYTES
 
     def for_reading(self, connection: Connection, dictionary_id: int) -> Dictionary:
@@ -74,6 +73,9 @@ class DictionaryCatalog:
             ContentDamaged: there is none, or its object is not what was stored.
             ObjectMissing: its object is gone.
         """
+        shipped = shipped_dictionary(dictionary_id)
+        if shipped is not None:
+            return shipped
         with self._lock:
             known = self._known.get(dictionary_id)
             if known is not None:

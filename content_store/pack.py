@@ -32,7 +32,9 @@ LEAST_BYTES = 4 << 20
 MOST_BYTES = 64 << 20
 """A pack holds at least one message, however big; otherwise it is never bigger than this."""
 
-VERSION = 1
+VERSION = 2
+_READABLE = (1, VERSION)
+"""Packs of the first version have the columns of their directory row by row; their messages may stand in newer packs too."""
 _MAGIC = b"PMPACK"
 _HEADER, _MESSAGES, _DIRECTORY, _FOOTER = 0x184D2A50, 0x184D2A51, 0x184D2A52, 0x184D2A53
 _FRAME = struct.Struct("<II")
@@ -65,9 +67,10 @@ class Header:
     tenant_id: UUID
     pack_id: UUID
     key_generation: int
+    version: int = VERSION
 
     def to_bytes(self) -> bytes:
-        return _HEADER_PAYLOAD.pack(_MAGIC, VERSION, self.tenant_id.bytes, self.pack_id.bytes, self.key_generation)
+        return _HEADER_PAYLOAD.pack(_MAGIC, self.version, self.tenant_id.bytes, self.pack_id.bytes, self.key_generation)
 
 
 @dataclass(frozen=True)
@@ -127,9 +130,9 @@ def read_header(pack: bytes, *, thing: str) -> Header:
     if len(payload) != _HEADER_PAYLOAD.size:
         raise PackMalformed(thing, "has a header of another size", _REMEDY)
     magic, version, tenant, pack_id, generation = _HEADER_PAYLOAD.unpack(payload)
-    if magic != _MAGIC or version != VERSION:
-        raise PackMalformed(thing, f"is no pack of version {VERSION}", _REMEDY)
-    return Header(UUID(bytes=tenant), UUID(bytes=pack_id), generation)
+    if magic != _MAGIC or version not in _READABLE:
+        raise PackMalformed(thing, f"is no pack of version 1 to {VERSION}", _REMEDY)
+    return Header(UUID(bytes=tenant), UUID(bytes=pack_id), generation, version)
 
 
 def directory_place(end_of_pack: bytes, pack_size_bytes: int, *, thing: str) -> tuple[int, int]:
@@ -142,7 +145,11 @@ def directory_place(end_of_pack: bytes, pack_size_bytes: int, *, thing: str) -> 
     if len(payload) != _FOOTER_PAYLOAD.size:
         raise PackMalformed(thing, "has a footer of another size", _REMEDY)
     offset, size_bytes, magic, version = _FOOTER_PAYLOAD.unpack(payload)
-    if magic != _MAGIC or version != VERSION or offset + _FRAME.size + size_bytes + FOOTER_BYTES != pack_size_bytes:
+    if (
+        magic != _MAGIC
+        or version not in _READABLE
+        or offset + _FRAME.size + size_bytes + FOOTER_BYTES != pack_size_bytes
+    ):
         raise PackMalformed(thing, "was cut off or altered at its end", _REMEDY)
     return int(offset), _FRAME.size + int(size_bytes)
 
@@ -206,11 +213,12 @@ def _parse_directory(compressed: bytes, header: Header, *, thing: str) -> Direct
         columns = plain[_LENGTH.size + about_bytes :]
         if len(columns) != count * (16 + 8 + 8 + 8 + 4):
             raise PackMalformed(thing, "has a directory of another size", _REMEDY)
-        ids = _rows(columns[: 16 * count], 16)
-        created = _values("q", columns[16 * count : 24 * count])
-        raw_sizes = _values("Q", columns[24 * count : 32 * count])
-        sealed_sizes = _values("Q", columns[32 * count : 40 * count])
-        dictionaries = _values("I", columns[40 * count :])
+        rows_of = _rows if header.version > 1 else _split
+        ids = rows_of(columns[: 16 * count], 16)
+        created = _values("q", rows_of(columns[16 * count : 24 * count], 8))
+        raw_sizes = _values("Q", rows_of(columns[24 * count : 32 * count], 8))
+        sealed_sizes = _values("Q", rows_of(columns[32 * count : 40 * count], 8))
+        dictionaries = _values("I", rows_of(columns[40 * count :], 4))
     except (zstd.ZstdError, struct.error, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise PackMalformed(thing, "has a directory that cannot be read", _REMEDY) from error
     rows = zip(ids, created, raw_sizes, sealed_sizes, dictionaries, strict=True)
@@ -225,14 +233,17 @@ def _column(kind: str, values: list[int]) -> bytes:
     return _planes(struct.pack(f"<{len(values)}{kind}", *values), struct.calcsize(kind))
 
 
-def _values(kind: str, column: bytes) -> tuple[int, ...]:
-    width = struct.calcsize(kind)
-    return struct.unpack(f"<{len(column) // width}{kind}", b"".join(_rows(column, width)))
+def _values(kind: str, rows: list[bytes]) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(rows)}{kind}", b"".join(rows))
 
 
 def _planes(rows: bytes, width: int) -> bytes:
     """Returns the first byte of every row, then the second of every row, and so on: like stands beside like."""
     return b"".join(rows[place::width] for place in range(width))
+
+
+def _split(column: bytes, width: int) -> list[bytes]:
+    return [column[start : start + width] for start in range(0, len(column), width)]
 
 
 def _rows(planes: bytes, width: int) -> list[bytes]:

@@ -37,9 +37,10 @@ def directory(pack: bytes, tenant_secret: bytes) -> dict:
     parts = frames(pack)
     header = parts[0x184D2A50][1]
     magic, version, tenant, pack_id, generation = struct.unpack("<6sH16s16sI", header)
-    assert (magic, version) == (b"PMPACK", 1)
-    offset, size, magic, version = struct.unpack("<QQ6sH", pack[-24:])
-    assert (magic, version) == (b"PMPACK", 1)
+    assert magic == b"PMPACK"
+    assert version in (1, 2)
+    offset, size, *ending = struct.unpack("<QQ6sH", pack[-24:])
+    assert ending == [magic, version]
     sealed = pack[offset + 8 : offset + 8 + size]
     assert sealed == parts[0x184D2A52][1]
     key = hkdf(tenant_secret, b"penguinmails pack directory v1", pack_id)
@@ -55,8 +56,11 @@ def directory(pack: bytes, tenant_secret: bytes) -> dict:
         ("stored", "Q", 8, 32),
         ("dictionary", "I", 4, 40),
     ):
-        planes = columns[place * count : (place + width) * count]
-        rows[name] = [bytes(planes[count * byte + n] for byte in range(width)) for n in range(count)]
+        column = columns[place * count : (place + width) * count]
+        if version == 1:
+            rows[name] = [column[n * width : (n + 1) * width] for n in range(count)]
+        else:
+            rows[name] = [bytes(column[count * byte + n] for byte in range(width)) for n in range(count)]
         if kind:
             rows[name] = [struct.unpack("<" + kind, row)[0] for row in rows[name]]
     ids, times, raw, stored, dictionaries = rows.values()
@@ -88,7 +92,8 @@ def message(
     context = tag + tenant.bytes + struct.pack("<Q", raw_size) + storage_key(message_id, tenant).encode()
     data_key = aes_key_unwrap(tenant_secret, wrapped_key)
     frame = AESGCM(data_key).decrypt(ZEROS, pack[offset : offset + stored_size], context)
-    frame = bytes.fromhex("28b52ffd") + frame
+    magic = bytes.fromhex("28b52ffd")
+    frame = frame if frame.startswith(magic) else magic + frame
     stated = zstd.get_frame_info(frame)
     assert zstd.ZstdDict(dictionary).dict_id == dictionary_id
     assert stated.decompressed_size == raw_size or (form == "split" and stated.decompressed_size < raw_size)

@@ -146,7 +146,11 @@ def a_pack(count: int) -> tuple[bytes, Directory]:
     messages = [sealed(b"message %d " % number * 9, number) for number in range(count)]
     entries = [
         Entry(
-            UUID(int=number), datetime(2026, 11, 3, 4, 5, 6, 789, tzinfo=UTC), m.raw_size_bytes, len(m.sealed), 32_769
+            UUID(int=number),
+            datetime(2026, 11, 3, 4, 5, 6, 789, tzinfo=UTC),
+            m.raw_size_bytes,
+            len(m.sealed),
+            BOOTSTRAP_DICTIONARY_ID,
         )
         for number, m in enumerate(messages)
     ]
