@@ -151,7 +151,7 @@ def _add_domains(
                         "domain_id": domain_id,
                         "email": address,
                         "status": "active" if primary else "warming",
-                        "vault_key_path": f"vault://mailboxes/{mailbox}",
+                        "vault_key_path": f"vault://mailboxes/{tenant.tenant_id}/{mailbox}",
                         "last_warmed": YEAR_END if not primary else None,
                         "imap_settings": Jsonb({"host": f"imap.{name}", "port": 993}),
                         "smtp_settings": Jsonb({"host": f"smtp.{name}", "port": 465}),

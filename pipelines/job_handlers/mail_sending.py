@@ -65,7 +65,7 @@ class OutboundMail:
         if not found.recipient:
             raise PermanentFailure(subject, "names no recipient", "Nothing to do.")
         try:
-            server = _server(self._stores, found)
+            server = _server(self._stores, found, tenant_id)
         except SettingsError as error:
             raise PermanentFailure(error.thing, error.problem, error.remedy) from None
         return OutboundMessage(server, found.mailbox, found.recipient, self._body(found, subject))
@@ -134,7 +134,7 @@ def warm_up(payload: MailboxToWarm, context: JobContext) -> None:
 WARMUP = Handler("warmup:process", MailboxToWarm, warm_up)
 
 
-def _server(stores: Stores, found: outbound_mail.MessageToSend) -> SmtpServer:
+def _server(stores: Stores, found: outbound_mail.MessageToSend, tenant_id: UUID) -> SmtpServer:
     settings: dict[str, Any] = found.smtp_settings or {}
     host, port = settings.get("host"), settings.get("port")
     if not isinstance(host, str) or not host or not isinstance(port, int) or not 0 < port < 65_536:
@@ -147,9 +147,8 @@ def _server(stores: Stores, found: outbound_mail.MessageToSend) -> SmtpServer:
         ) from None
     if found.vault_key_path is None:
         return SmtpServer(host, port, security)
-    return SmtpServer(
-        host, port, security, settings.get("username") or found.mailbox, secret(stores, found.vault_key_path)
-    )
+    password = secret(stores, found.vault_key_path, tenant_id)
+    return SmtpServer(host, port, security, settings.get("username") or found.mailbox, password)
 
 
 def _time_of(job: StartedJob) -> datetime:

@@ -291,18 +291,27 @@ def test_a_body_that_has_left_for_the_content_tier_is_sent_from_there(
 def test_what_cannot_be_sent_says_why(stores: Stores, tenant: Tenant, inbox: Inbox) -> None:
     message_id, _ = tenant.compose()
     asked = tenant.job("email-sending", {"message_id": str(message_id)})
-    tenant.oltp("UPDATE email_accounts SET vault_key_path = 'vault://none' WHERE id = %s", tenant.mailbox_id)
+    vault, stranger = stores.home / "vault", uuid.uuid4()
+    for owner in (tenant.id, stranger):
+        (vault / str(owner)).mkdir(parents=True)
+        (vault / str(owner) / "one").write_text("word\n")
+
+    def point_at(path: str) -> None:
+        tenant.oltp("UPDATE email_accounts SET vault_key_path = %s WHERE id = %s", f"vault://{path}", tenant.mailbox_id)
+
+    point_at(f"{tenant.id}/none")
     assert _drain(stores).dead == 1
     assert "is not in the vault" in job(stores, asked)["last_error_message"]
-    (stores.home / "vault").mkdir()
-    (stores.home / "vault" / "one").write_text("word\n")
-    tenant.oltp("UPDATE email_accounts SET vault_key_path = 'vault://one' WHERE id = %s", tenant.mailbox_id)
+    point_at(f"{stranger}/one")
+    asked = tenant.job("email-sending", {"message_id": str(message_id)})
+    assert _drain(stores).dead == 1
+    assert "does not name its tenant" in job(stores, asked)["last_error_message"]
+    point_at(f"{tenant.id}/one")
     asked = tenant.job("email-sending", {"message_id": str(message_id)})
     assert _drain(stores).retried == 1  # this server knows no login
     tenant.oltp("UPDATE email_accounts SET status = 'paused', vault_key_path = NULL WHERE id = %s", tenant.mailbox_id)
     assert _drain(stores).dead == 1
     assert "mailbox that is paused" in job(stores, asked)["last_error_message"]
-    stranger = uuid.uuid4()
     other = tenant.job("email-sending", {"message_id": str(stranger)})
     assert _drain(stores).dead == 1
     assert "is not the tenant's" in job(stores, other)["last_error_message"]
