@@ -51,7 +51,9 @@ def test_the_code_location_loads_offline_in_a_fresh_interpreter(tmp_path: Path) 
 def test_every_asset_says_what_it_is(definitions: dg.Definitions) -> None:
     for spec in specs(definitions):
         assert len(spec.key.path) == 2, spec.key
-        section = f"_{TABLES[spec.key.path[1]].section}" if spec.group_name and spec.group_name.startswith("oltp_") else ""
+        section = (
+            f"_{TABLES[spec.key.path[1]].section}" if spec.group_name and spec.group_name.startswith("oltp_") else ""
+        )
         assert spec.group_name in (f"{spec.key.path[0]}{section}", "housekeeping"), spec.key
         assert spec.description, spec.key
         assert spec.kinds, spec.key
