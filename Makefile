@@ -26,7 +26,7 @@ stop: ## stop the embedded servers; data stays
 	@if [ -x $(BIN)/penguinmails ]; then $(BIN)/penguinmails down; fi
 
 test: lint ## run everything CI runs
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 spark: development ## compare every mart on real Spark (a master, two workers; needs Java 17) with DuckDB's, row for row
 	@$(BIN)/python bench/olap/compare_engines.py --standalone --events 20000

@@ -112,9 +112,11 @@ def erase(tenant_id: UUID, address: str, execute: bool, as_json: bool) -> None:
 def ui(port: int | None, as_json: bool) -> None:
     """Open Dagster's UI, with its daemon, until Ctrl-C."""
     stores = resolve()
-    from penguinmails.pipelines.instance import prepare
+    from penguinmails.pipelines.instance import open_instance, prepare
 
     port = port or _free_port()
+    with open_instance(stores):
+        pass  # makes Dagster's tables, whole or not at all
     environment = os.environ | prepare(stores) | {"PYTHONWARNINGS": "ignore:Function `dev_command` is superseded"}
     url = f"http://127.0.0.1:{port}"
     if as_json:

@@ -5,7 +5,6 @@ Belongs here: where the instance lives and how it is opened. Does not belong her
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+import psycopg
 import yaml
+from psycopg import sql
 
 from penguinmails.stack.stores import Stores
 
@@ -27,6 +28,10 @@ MARTS_POOL = "marts_build"
 _STATEMENT_MS = 60_000
 _RECYCLE_SECONDS = 3_600
 _POLICIES = Path(__file__).with_name("dagster.yaml")
+_ADVISORY_LOCK = 7_364_285_190_002
+"""Any number, the same for every process: only one makes Dagster's tables."""
+_BEING_MADE = "penguinmails_tables_being_made"
+"""A table that is there while Dagster makes its own, which it does in many transactions."""
 
 
 def prepare(stores: Stores) -> dict[str, str]:
@@ -64,12 +69,11 @@ def prepare(stores: Stores) -> dict[str, str]:
 
 @contextmanager
 def open_instance(stores: Stores) -> Iterator[dg.DagsterInstance]:
-    """Opens the instance; its tables are made by one process at a time."""
+    """Opens the instance; its tables are made by one process at a time, and made anew when that was killed half-way."""
     import dagster as dg
 
     os.environ.update(prepare(stores))
-    with (stores.home / "dagster" / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _making_tables(stores):
         instance = dg.DagsterInstance.get()
         instance.get_run_records(limit=1)  # opens every storage, which makes its tables
         # Two first runs that make a pool at the same moment: in PostgreSQL, Dagster's second one fails.
@@ -80,6 +84,32 @@ def open_instance(stores: Stores) -> Iterator[dg.DagsterInstance]:
     instance.optimize_for_webserver(statement_timeout=_STATEMENT_MS, pool_recycle=_RECYCLE_SECONDS, max_overflow=10)
     with instance:
         yield instance
+
+
+@contextmanager
+def _making_tables(stores: Stores) -> Iterator[None]:
+    """Lets the block make Dagster's tables, alone; what a killed process began to make goes first.
+
+    Only tables in a database that had none are ever dropped, and none once a run was recorded.
+    """
+    with psycopg.connect(stores.dagster_url.get_secret_value(), autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [_ADVISORY_LOCK])
+        tables = _tables(connection)
+        if _BEING_MADE in tables and not _holds_runs(connection, tables):
+            connection.execute(sql.SQL("DROP TABLE {} CASCADE").format(sql.SQL(", ").join(map(sql.Identifier, tables))))
+            tables = []
+        if not tables:
+            connection.execute(sql.SQL("CREATE TABLE {} ()").format(sql.Identifier(_BEING_MADE)))
+        yield
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(_BEING_MADE)))
+
+
+def _holds_runs(connection: psycopg.Connection, tables: list[str]) -> bool:
+    return "runs" in tables and connection.execute("SELECT FROM runs LIMIT 1").fetchone() is not None
+
+
+def _tables(connection: psycopg.Connection) -> list[str]:
+    return [name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
 
 
 def close_runs_of_killed_processes(instance: dg.DagsterInstance) -> int:

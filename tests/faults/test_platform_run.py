@@ -18,7 +18,7 @@ from penguinmails.stack.stores import resolve
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 SYNTHETIC = ("--messages", "150", "--seed", "7")
-KILLS = 3
+KILLS = 2
 
 
 @pytest.fixture
@@ -33,6 +33,20 @@ def undisturbed() -> Iterator[State]:
         clean = Platform(folder)
         assert clean.run(*SYNTHETIC)["succeeded"]
         yield clean.state()
+
+
+def kill_while_dagster_makes_its_tables(platform: Platform) -> None:
+    process = platform.start("run", *SYNTHETIC, "--json")
+    url = resolve(Settings(home=platform.home)).dagster_url.get_secret_value()
+    with psycopg.connect(url, autocommit=True) as connection:
+        begun = "SELECT FROM pg_catalog.pg_tables WHERE tablename = 'event_logs'"
+        while connection.execute(begun).fetchone() is None:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+        unfinished = "SELECT FROM pg_catalog.pg_tables WHERE tablename = 'penguinmails_tables_being_made'"
+        assert connection.execute(unfinished).fetchone() is not None
 
 
 def kill_while_it_builds_the_marts(platform: Platform) -> None:
@@ -51,6 +65,7 @@ def kill_while_it_builds_the_marts(platform: Platform) -> None:
 
 
 def test_a_run_killed_anywhere_and_run_again_ends_in_the_same_state(platform: Platform, undisturbed: State) -> None:
+    kill_while_dagster_makes_its_tables(platform)
     chance = random.Random(2026)
     for _ in range(KILLS):
         process = platform.start("run", *SYNTHETIC, "--json")
