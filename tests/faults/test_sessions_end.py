@@ -8,23 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
+from caretaker import left_below
 
 TEST = "tests/integration/test_stack_stores.py"
 CHECKOUT = Path(__file__).parents[2]
 
 
-def servers_below(folder: Path) -> list[psutil.Process]:
-    """Returns the server processes whose command line names `folder`."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            command = process.cmdline()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        if command and "python" not in Path(command[0]).name and any(str(folder) in part for part in command):
-            found.append(process)
-    return found
+PATIENCE_SECONDS = 120.0
 
 
 def test_a_killed_session_leaves_no_server(tmp_path: Path) -> None:
@@ -36,11 +26,13 @@ def test_a_killed_session_leaves_no_server(tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        while session.poll() is None and not servers_below(tmp_path):
+        while session.poll() is None and not list(left_below(tmp_path)):
             time.sleep(0.05)
         assert session.poll() is None
         session.kill()
     finally:
         session.wait()
-    while servers_below(tmp_path) or list(tmp_path.glob("penguinmails-test-*")):  # the suite's own limit ends it
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while left := [*left_below(tmp_path), *tmp_path.glob("penguinmails-test-*")]:
+        assert time.monotonic() < give_up_at, left
         time.sleep(0.05)
