@@ -12,12 +12,13 @@ keys (tenant_key_removal.py).
 from __future__ import annotations
 
 import hmac
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+import uuid_utils.compat
 
 from penguinmails.content_store.certificates import add_certificate
 from penguinmails.content_store.deletion import (
@@ -82,7 +83,7 @@ def request_erasure(
     foreign = [name for name in storage_keys or () if ids_of(name)[0] != tenant_id]
     if foreign:
         raise InputError(f"{len(foreign)} storage keys", "belong to another tenant", "Nothing was recorded.")
-    request_id, now = uuid.uuid4(), clock()
+    request_id, now = uuid_utils.compat.uuid7(), clock()  # those of one moment keep their order
     scope = "tenant" if storage_keys is None else "person" if address is not None else "messages"
     values: dict[str, Any] = {"request_id": request_id, "tenant_id": tenant_id, "scope": scope, "now": now}
     with typed_errors(), connect(stores) as connection:

@@ -257,8 +257,10 @@ def _forget_everything(connection: Connection) -> None:
 
     A caller who prepared statements by SQL may have taken a name that the driver will use: such a connection is closed.
     """
-    connection.execute(_QUERIES["forget_everything"], prepare=False)
-    row = connection.execute(_QUERIES["prepared_by_callers"]).fetchone()
+    answers = connection.execute(_QUERIES["forget_everything"], prepare=False)
+    while answers.nextset():
+        pass
+    row = answers.fetchone()
     if row is None or row[0]:
         raise ServerError("OLTP connection", "holds statements that a caller prepared", "It is closed and replaced.")
 

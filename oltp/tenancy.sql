@@ -30,7 +30,8 @@ SELECT set_config('enable_sort', 'off', true), set_config('plan_cache_mode', %(p
 SELECT set_config('enable_sort', 'on', true), set_config('plan_cache_mode', 'auto', true);
 
 -- name: forget_everything
--- What a caller may have left in the session of the server, in one message.
+-- What a caller may have left in the session of the server, in one message. The last answer counts the statements that were
+-- prepared by SQL: under a name of the driver's, the next session would run them as its own.
 RESET ALL;
 RESET ROLE;
 CLOSE ALL;
@@ -38,7 +39,4 @@ UNLISTEN *;
 SELECT pg_advisory_unlock_all();
 DISCARD TEMP;
 DISCARD SEQUENCES;
-
--- name: prepared_by_callers
--- Statements that were prepared by SQL. Under a name of the driver's, the next session would run them as its own.
 SELECT count(*) FROM pg_prepared_statements WHERE from_sql;
