@@ -155,7 +155,7 @@ def test_no_catalogue_shows_samples(mallory: Connection) -> None:
         "ALTER TABLE leads OWNER TO pm_app",
         "ALTER TABLE leads ALTER COLUMN email SET STATISTICS 100",
         "GRANT pm_reader TO pm_app",
-        "COPY leads TO '/tmp/leads'",
+        "COPY leads TO '/leads'",
         "COPY leads TO PROGRAM 'cat'",
         "COPY leads FROM STDIN",
         "SELECT pg_read_file('PG_VERSION')",
