@@ -9,6 +9,7 @@ from pydantic import Field
 
 from penguinmails.content_store.ports import DEFAULT_GRACE
 from penguinmails.pipelines import metadata
+from penguinmails.pipelines.jobs import HOUSEKEEPING, NIGHTLY
 from penguinmails.pipelines.partitions import DAILY, days_of
 from penguinmails.pipelines.reporting import collect, progress_of
 from penguinmails.pipelines.resources import Platform
@@ -18,7 +19,6 @@ from penguinmails.stack.ports import port
 GROUP = "content"
 INDEX = dg.AssetKey(["content", "index"])
 PACKS = dg.AssetKey(["content", "packs"])
-HOUSEKEEPING, NIGHTLY = "housekeeping", {"housekeeping": "nightly"}
 VERIFIED_WITHIN_DAYS = 30
 _SHOWN = 20
 

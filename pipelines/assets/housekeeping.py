@@ -16,15 +16,13 @@ from penguinmails.pipelines.assets.job_queue import JOBS
 from penguinmails.pipelines.assets.olap import LANDING
 from penguinmails.pipelines.assets.oltp import SCHEMA
 from penguinmails.pipelines.instance import MARTS_POOL
+from penguinmails.pipelines.jobs import HOUSEKEEPING, NIGHTLY, WEEKLY
 from penguinmails.pipelines.reporting import progress_of
 from penguinmails.pipelines.resources import Platform
 from penguinmails.pipelines.run_history import count_old_runs, forget_old_runs
 from penguinmails.stack.clock import utc_now
 from penguinmails.stack.ports import port
 
-GROUP = "housekeeping"
-"""A group of its own: what ages out depends on all tiers, and would turn the arrows between their groups around."""
-NIGHTLY, WEEKLY = {"housekeeping": "nightly"}, {"housekeeping": "weekly"}
 _SHOWN = 20
 
 
@@ -37,7 +35,7 @@ class Destructive(dg.Config):
 @dg.asset(
     key=["oltp", "retention"],
     deps=[SCHEMA, LANDING],
-    group_name=GROUP,
+    group_name=HOUSEKEEPING,
     tags=NIGHTLY,
     kinds={"postgres"},
     owners=metadata.OWNERS,
@@ -66,7 +64,7 @@ def oltp_retention(config: Destructive, platform: dg.ResourceParam[Platform]) ->
 @dg.asset(
     key=["content", "retention"],
     deps=[PACKS],
-    group_name=GROUP,
+    group_name=HOUSEKEEPING,
     tags=NIGHTLY,
     kinds={"s3", "postgres"},
     owners=metadata.OWNERS,
@@ -103,7 +101,7 @@ def content_retention(
             description="The bytes of every erased message have left the object store within 30 days.",
         )
     ],
-    group_name=GROUP,
+    group_name=HOUSEKEEPING,
     tags=NIGHTLY,
     kinds={"s3", "postgres"},
     owners=metadata.OWNERS,
@@ -144,7 +142,7 @@ def content_erasures(platform: dg.ResourceParam[Platform]) -> Iterator[dg.Materi
 @dg.asset(
     key=["content", "compaction"],
     deps=[["content", "retention"], ["content", "erasures"]],
-    group_name=GROUP,
+    group_name=HOUSEKEEPING,
     tags=NIGHTLY,
     kinds={"s3"},
     owners=metadata.OWNERS,
@@ -178,7 +176,7 @@ def content_compaction(
             description="No object is in the bucket that the index has no reason to keep.",
         )
     ],
-    group_name=GROUP,
+    group_name=HOUSEKEEPING,
     tags=NIGHTLY,
     kinds={"s3"},
     owners=metadata.OWNERS,
@@ -208,7 +206,7 @@ def content_sweep(config: Destructive, platform: dg.ResourceParam[Platform]) -> 
 @dg.asset(
     key=["queue", "archive"],
     deps=[JOBS],
-    group_name=GROUP,
+    group_name=HOUSEKEEPING,
     tags=NIGHTLY,
     kinds={"parquet", "s3"},
     owners=metadata.OWNERS,
@@ -231,7 +229,7 @@ def queue_archive(
 @dg.asset(
     key=["olap", "landing_compaction"],
     deps=[LANDING],
-    group_name=GROUP,
+    group_name=HOUSEKEEPING,
     tags=WEEKLY,
     kinds={"parquet", "s3"},
     owners=metadata.OWNERS,
@@ -258,7 +256,7 @@ def landing_compaction(
             description="Facts kept up to date by differences equal facts made from scratch, row for row.",
         )
     ],
-    group_name=GROUP,
+    group_name=HOUSEKEEPING,
     tags=WEEKLY,
     kinds={"duckdb"},
     owners=metadata.OWNERS,
@@ -289,7 +287,7 @@ def verification(platform: dg.ResourceParam[Platform]) -> Iterator[dg.Materializ
 
 @dg.asset(
     key=["dagster", "run_history"],
-    group_name=GROUP,
+    group_name=HOUSEKEEPING,
     tags=NIGHTLY,
     kinds={"dagster"},
     owners=metadata.OWNERS,

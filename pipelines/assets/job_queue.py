@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from penguinmails.pipelines import metadata
+from penguinmails.pipelines.jobs import HOURLY
 from penguinmails.pipelines.reporting import collect
 from penguinmails.pipelines.resources import Platform
 from penguinmails.queue.thresholds import THRESHOLDS, Severity, Threshold, evaluate
@@ -116,7 +117,7 @@ class Tick(dg.Config):
     key=SCHEDULED_JOBS,
     deps=[JOBS, ["oltp", "email_accounts"]],
     group_name=GROUP,
-    tags={"housekeeping": "hourly"},
+    tags=HOURLY,
     kinds={"postgres"},
     owners=metadata.OWNERS,
     description="The jobs of an hour: a roll-up for fresh marts, a step of every mailbox that is being warmed up. Each hour is "
