@@ -1,4 +1,4 @@
-"""Looking at the whole database: isolation, references that have no foreign key, partitions.
+"""Looking at the whole database: isolation, contexts, references that have no foreign key, partitions.
 
 Belongs here: one question each, answered as a Finding, for `penguinmails oltp check`, the doctor and the pipelines' checks.
 Does not belong here: mending.
@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from penguinmails.oltp.connections import Connection
+from penguinmails.oltp.contexts import State, accepted_keys, state
 from penguinmails.oltp.partitions import months_after, newest_month, partitions, rows_in_default_partitions
 from penguinmails.oltp.schema import differences
 from penguinmails.stack.findings import Finding
@@ -48,6 +49,21 @@ def check_isolation(connection: Connection) -> Finding:
     return Finding(name, ok=True, detail="forced on every table and partition")
 
 
+def check_contexts(connection: Connection) -> Finding:
+    """Contexts are open or sealed, and somebody can open a session of sealed ones."""
+    name = "OLTP contexts"
+    match state(connection):
+        case State.OPEN:
+            return Finding(name, ok=True, detail="open: the application's login may name any tenant")
+        case State.SEALED:
+            keys = ", ".join(key.key_id for key in accepted_keys(connection))
+            remedy = "" if keys else "Run 'penguinmails oltp contexts rotate': until then the application sees no rows."
+            return Finding(name, bool(keys), f"sealed, accepted keys: {keys or 'none'}", remedy)
+        case None:
+            remedy = "Find out who changed it, then run 'penguinmails oltp contexts seal' or 'open'."
+            return Finding(name, ok=False, detail="app.context_is_proven() is neither open nor sealed", remedy=remedy)
+
+
 def check_partitions_ahead(connection: Connection, today: date) -> Finding:
     """The months to come are made."""
     newest = newest_month(connection)
@@ -82,6 +98,7 @@ def check_database(connection: Connection, now: datetime) -> list[Finding]:
     return [
         check_schema(connection),
         check_isolation(connection),
+        check_contexts(connection),
         check_partitions_ahead(connection, now.date()),
         check_default_partitions(connection),
         check_references(connection, now),

@@ -11,6 +11,7 @@ from uuid import UUID
 import click
 from rich.table import Column, Table
 
+from penguinmails.oltp.cli_contexts import contexts
 from penguinmails.stack.console import console, json_option, print_json, progress, size
 from penguinmails.stack.ports import port
 from penguinmails.stack.stores import resolve
@@ -18,7 +19,10 @@ from penguinmails.stack.stores import resolve
 
 @click.group()
 def oltp() -> None:
-    """PostgreSQL tables of the platform: schema, mail that was taken in, partitions."""
+    """PostgreSQL tables of the platform: schema, mail that was taken in, partitions, who may open a session."""
+
+
+oltp.add_command(contexts)
 
 
 @oltp.command()

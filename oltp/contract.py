@@ -27,8 +27,8 @@ class Clause:
     """One line: what a thing has.
 
     Args:
-        thing: a table, or `app` for functions.
-        kind: default, rule, index, policy, right, right by column, trigger, storage or function.
+        thing: a table, or `app` for functions and their own tables.
+        kind: default, rule, index, policy, right, right by column, trigger, storage, function or table.
         name: of the column, rule, index, policy, role, trigger or function.
         definition: as the server writes it.
     """

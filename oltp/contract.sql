@@ -1,7 +1,8 @@
 -- What a table is beyond its columns, as lines that can be compared.
 
 -- name: contract
--- Defaults, rules, keys, indexes, policies, rights, triggers and functions; partitions left out, they are made from their table.
+-- Defaults, rules, keys, indexes, policies, rights, triggers, functions and their own tables; partitions left out, they are made
+-- from their table.
 WITH own_tables AS (
     SELECT tables.oid, tables.relname, tables.relowner, tables.relacl, tables.reloptions
     FROM pg_catalog.pg_class AS tables
@@ -70,7 +71,8 @@ WITH own_tables AS (
     FROM own_tables
     WHERE own_tables.reloptions IS NOT NULL
     UNION ALL
-    -- The text of a function is told by its digest; that of uuidv7() depends on the server's version.
+    -- The text of a function is told by its digest; that of uuidv7() depends on the server's version, that of
+    -- context_is_proven() is one of two (contexts.py).
     SELECT 'app', 'function', functions.oid::regprocedure::text,
         concat_ws(' ',
             'owner', functions.proowner::regrole,
@@ -89,12 +91,36 @@ WITH own_tables AS (
                 THEN 'and everybody'
             END,
             CASE
+                WHEN functions.proname = 'context_is_proven'
+                    AND pg_get_function_sqlbody(functions.oid) IN ('RETURN true', 'RETURN app.seal_is_valid()')
+                THEN 'text open or sealed'
                 WHEN functions.proname <> 'uuidv7'
                 THEN 'text ' || left(md5(coalesce(nullif(functions.prosrc, ''), pg_get_function_sqlbody(functions.oid))), 12)
             END
         )
     FROM pg_catalog.pg_proc AS functions
     WHERE functions.pronamespace = 'app'::regnamespace
+    UNION ALL
+    SELECT 'app', 'table', tables.oid::regclass::text,
+        concat_ws(' ',
+            'owner', tables.relowner::regrole,
+            'for', (
+                SELECT string_agg(CASE rights.grantee WHEN 0 THEN 'everybody' ELSE rights.grantee::regrole::text END, ', ')
+                FROM aclexplode(tables.relacl) AS rights
+                WHERE rights.grantee <> tables.relowner
+            ),
+            'columns', (
+                SELECT string_agg(
+                    concat_ws(' ', columns.attname, format_type(columns.atttypid, columns.atttypmod),
+                        CASE WHEN columns.attnotnull THEN 'not null' END, 'for ' || columns.attacl::text),
+                    ', ' ORDER BY columns.attnum
+                )
+                FROM pg_catalog.pg_attribute AS columns
+                WHERE columns.attrelid = tables.oid AND columns.attnum > 0 AND NOT columns.attisdropped
+            )
+        )
+    FROM pg_catalog.pg_class AS tables
+    WHERE tables.relnamespace = 'app'::regnamespace AND tables.relkind NOT IN ('i', 'S')
 )
 SELECT thing, kind, name, regexp_replace(definition, '\s+', ' ', 'g') AS definition
 FROM lines

@@ -9,6 +9,8 @@ import psycopg
 
 from penguinmails.oltp.checking import check_database
 from penguinmails.oltp.connections import Connection, Role, connect, take_role
+from penguinmails.oltp.context_seals import signer_of
+from penguinmails.oltp.contexts import is_believed
 from penguinmails.stack.clock import Clock, utc_now
 from penguinmails.stack.errors import PlatformError
 from penguinmails.stack.findings import Finding
@@ -19,13 +21,14 @@ OLDEST_SERVER = 150000
 
 
 def examine(stores: Stores, *, clock: Clock = utc_now) -> list[Finding]:
-    """Looks at server, schema, isolation, partitions, references and the application's login."""
+    """Looks at server, schema, isolation, partitions, references, the application's login and the key of its contexts."""
     try:
         with connect(stores.oltp_url) as connection:
             version = _version(connection)
             take_role(connection, Role.LOADER)  # says whether the database is migrated at all
             connection.execute("RESET ROLE")
-            return [version, *check_database(connection, clock()), _application_login(stores)]
+            found = [version, *check_database(connection, clock()), _application_login(stores)]
+        return found + _own_key(stores)
     except PlatformError as error:
         return [Finding(error.thing, ok=False, detail=error.problem, remedy=error.remedy)]
 
@@ -46,3 +49,14 @@ def _application_login(stores: Stores) -> Finding:
     blind = row is not None and not row[0]
     remedy = "" if blind else "Set PENGUINMAILS_OLTP_APP_URL to a login without BYPASSRLS and without ownership."
     return Finding(name, blind, "sees nothing without a tenant" if blind else "sees rows without a tenant", remedy)
+
+
+def _own_key(stores: Stores) -> list[Finding]:
+    """What this machine's key signs is believed; nothing is said where there is no key."""
+    signer = signer_of(stores)
+    if signer is None:
+        return []
+    believed = is_believed(stores, signer)
+    remedy = "" if believed else "Compare keys and clocks: penguinmails oltp contexts status"
+    detail = f"{signer.key.key_id}, what it signs is {'' if believed else 'not '}believed"
+    return [Finding("OLTP key of contexts", believed, detail, remedy)]

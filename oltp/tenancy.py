@@ -10,7 +10,9 @@ taken with it, so that a login that may do more is held to the policies as well.
 server by statements of its own (settings, held cursors, prepared statements under a name of the driver's) ends before a
 connection is given out again.
 
-Whoever holds the application's login names the tenant: the application must have checked that its user is a member.
+Whoever holds the application's login names the tenant: the application must have checked that its user is a member. Where this
+machine has the key (context_seals.py), every context is signed, in the same message; a database that is sealed (contexts.py)
+believes no other.
 """
 
 from __future__ import annotations
@@ -30,9 +32,10 @@ from psycopg.rows import RowFactory, TupleRow, class_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from penguinmails.oltp.connections import Connection
+from penguinmails.oltp.context_seals import KEY_SETTING, Signer, signer_of
 from penguinmails.oltp.refusals import refusals_told
 from penguinmails.oltp.statements import QUERIES
-from penguinmails.stack.errors import InputError, ServerError
+from penguinmails.stack.errors import InputError, ServerError, SettingsError
 from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
 
@@ -42,13 +45,18 @@ READ_POOL_CONNECTIONS = 30
 """Ceiling of the pool of sessions that read; both together are the OLTP tier's documented 80."""
 CHECKOUT_SECONDS = 10.0
 """How long a session waits for a free connection."""
-Pool = ConnectionPool[Connection]
 Row = TypeVar("Row")
 _SEEN_TENANTS = 100_000
 _seen_tenants: dict[tuple[str, int, str], set[str]] = {}
 """Tenants of each database that this process has seen: looking costs 60 microseconds, so it looks once. A tenant that is deleted
 later has no rows, and none of its can be written but in the logs, where a check finds them. At most some 10 MB."""
 _QUERIES = Queries(Path(__file__).parent / "tenancy.sql")
+
+
+class Pool(ConnectionPool[Connection]):
+    """Connections of the application's login, and what signs their contexts (None where this machine has no key)."""
+
+    signer: Signer | None = None
 
 
 class Session:
@@ -123,8 +131,11 @@ def open_pool(
         min_connections: how many stay open when nobody works.
         behind_transaction_pooler: the URL leads to a pooler that gives each transaction another connection of the server:
             nothing is prepared then, because the next transaction would not find it.
+
+    Raises:
+        SettingsError: what should be the key of contexts is none, or others can read it.
     """
-    pool: Pool = ConnectionPool(
+    pool = Pool(
         stores.oltp_app_url.get_secret_value(),
         min_size=min_connections,
         max_size=max_connections,
@@ -134,13 +145,18 @@ def open_pool(
         name="penguinmails-oltp",
         open=False,
     )
+    pool.signer = signer_of(stores)
     with pool:
         yield pool
 
 
 @contextmanager
 def tenant_session(
-    pool_or_connection: Pool | Connection, tenant_id: UUID | str | None, user_id: UUID | str | None = None
+    pool_or_connection: Pool | Connection,
+    tenant_id: UUID | str | None,
+    user_id: UUID | str | None = None,
+    *,
+    signer: Signer | None = None,
 ) -> Iterator[Session]:
     """Opens a transaction in which row level security sees this tenant and this user, and nothing else.
 
@@ -148,22 +164,26 @@ def tenant_session(
         pool_or_connection: a pool or a free connection of the application's login.
         tenant_id: the tenant; there is no session without one.
         user_id: the user; None where nobody is signed in (jobs of the tenant).
+        signer: signs the context (context_seals.signer_of); a pool has its own. Without one a database that is sealed refuses.
 
     Raises:
         InputError: no tenant, an id that is no uuid, a connection that is in use: nothing was sent to the database. A tenant
             that there is not: nothing was written.
+        SettingsError: the database does not believe the context: no key, another key, or a clock that is wrong.
         RowRefused: a statement breaks a rule of the schema; nothing of the transaction was written.
         ServerError: no connection was had in time, or it was lost; nothing of the transaction was written.
     """
     tenant = _identifier("tenant_id", tenant_id)
     if not tenant:
         raise InputError("tenant_id", "is missing", "Choose a tenant before opening a session.")
-    with _session(pool_or_connection, tenant, _identifier("user_id", user_id)) as session:
+    with _session(pool_or_connection, tenant, _identifier("user_id", user_id), signer) as session:
         yield session
 
 
 @contextmanager
-def user_session(pool_or_connection: Pool | Connection, user_id: UUID | str | None) -> Iterator[Session]:
+def user_session(
+    pool_or_connection: Pool | Connection, user_id: UUID | str | None, *, signer: Signer | None = None
+) -> Iterator[Session]:
     """Opens a transaction of a user who has not chosen a tenant: only what belongs to the user is seen.
 
     Raises: what tenant_session() raises.
@@ -171,7 +191,7 @@ def user_session(pool_or_connection: Pool | Connection, user_id: UUID | str | No
     user = _identifier("user_id", user_id)
     if not user:
         raise InputError("user_id", "is missing", "Sign in before opening a session.")
-    with _session(pool_or_connection, "", user) as session:
+    with _session(pool_or_connection, "", user, signer) as session:
         yield session
 
 
@@ -190,9 +210,9 @@ def create_tenant(session: Session, name: str) -> UUID:
 
 
 @contextmanager
-def _session(pool_or_connection: Pool | Connection, tenant: str, user: str) -> Iterator[Session]:
-    if not isinstance(pool_or_connection, ConnectionPool):
-        with _bound(pool_or_connection, tenant, user):
+def _session(pool_or_connection: Pool | Connection, tenant: str, user: str, signer: Signer | None) -> Iterator[Session]:
+    if not isinstance(pool_or_connection, Pool):
+        with _bound(pool_or_connection, tenant, user, signer):
             yield Session(pool_or_connection)
         return
     try:
@@ -204,14 +224,14 @@ def _session(pool_or_connection: Pool | Connection, tenant: str, user: str) -> I
             "Try again, or look at long transactions.",
         ) from None
     try:
-        with _bound(connection, tenant, user):
+        with _bound(connection, tenant, user, signer or pool_or_connection.signer):
             yield Session(connection)
     finally:
         pool_or_connection.putconn(connection)
 
 
 @contextmanager
-def _bound(connection: Connection, tenant: str, user: str) -> Iterator[None]:
+def _bound(connection: Connection, tenant: str, user: str, signer: Signer | None) -> Iterator[None]:
     busy = connection.info.transaction_status != TransactionStatus.IDLE
     if busy or connection.info.pipeline_status != PipelineStatus.OFF:
         raise InputError("connection", "is in a transaction already", "Give a free connection, or end the transaction.")
@@ -221,12 +241,17 @@ def _bound(connection: Connection, tenant: str, user: str) -> Iterator[None]:
     try:
         with refusals_told(), _one_transaction(connection):
             enter = _QUERIES["enter_tenant" if is_known else "enter_unseen_tenant"]
-            connection.execute(enter, {"tenant_id": tenant, "user_id": user})
+            seal = signer.seal(tenant, user) if signer else ""
+            connection.execute(enter, {"tenant_id": tenant, "user_id": user, "seal": seal})
             yield
     except psycopg.errors.NoDataFound:
         if is_known:
             raise
         raise InputError("tenant_id", "names no tenant", "Choose one of the user's tenants.") from None
+    except psycopg.errors.InvalidAuthorizationSpecification:
+        wrong = "is not the key that the database accepts, or one of the two clocks is wrong"
+        problem = wrong if signer else "is not set, and the database believes signed contexts only"
+        raise SettingsError(KEY_SETTING, problem, "Compare: penguinmails oltp contexts status") from None
     except psycopg.OperationalError as error:
         raise ServerError(
             "OLTP database", f"ended the session ({type(error).__name__})", "Nothing was written; try again."

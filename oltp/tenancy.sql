@@ -7,11 +7,14 @@ BEGIN;
 COMMIT;
 
 -- name: enter_tenant
--- Until the end of the transaction: the application's role, the tenant and the user. An empty text is nobody.
+-- Until the end of the transaction: the application's role, the tenant and the user (an empty text is nobody) and the proof that
+-- the application means them; an error where the database asks for one and this is none.
 SELECT
     set_config('role', 'pm_app', true),
     set_config('app.current_tenant_id', %(tenant_id)s, true),
-    set_config('app.current_user_id', %(user_id)s, true);
+    set_config('app.current_user_id', %(user_id)s, true),
+    set_config('app.context_seal', %(seal)s, true),
+    app.expect_proof();
 
 -- name: enter_unseen_tenant
 -- The same, and an error when there is no such tenant.
@@ -19,6 +22,8 @@ SELECT
     set_config('role', 'pm_app', true),
     set_config('app.current_tenant_id', %(tenant_id)s, true),
     set_config('app.current_user_id', %(user_id)s, true),
+    set_config('app.context_seal', %(seal)s, true),
+    app.expect_proof(),
     app.expect_tenant();
 
 -- name: steady_plans

@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """PostgreSQL of the OLTP tier: the login of migrations and pipelines."""
     oltp_app_url: PostgresUrl | None = None
     """PostgreSQL of the OLTP tier: the application's login, subject to row level security."""
+    context_key: SecretStr | None = None
+    """32 bytes in base64 (`openssl rand -base64 32`) that sign the application's contexts; unset, a file in the keys folder."""
     content_url: PostgresUrl | None = None
     """PostgreSQL of the content index."""
     content_master_key: SecretStr | None = None

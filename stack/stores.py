@@ -30,6 +30,7 @@ class Stores:
     redis_url: SecretStr
     bucket: BucketAddress
     content_master_key: SecretStr | None = None
+    context_key: SecretStr | None = None
 
     @property
     def marts_folder(self) -> Path:
@@ -38,7 +39,7 @@ class Stores:
 
     @property
     def keys_folder(self) -> Path:
-        """Where tenant keys are kept when neither the environment nor a KMS has them; mode 0700."""
+        """Where keys are kept that neither the environment nor a KMS has; mode 0700."""
         return self.home / "keys"
 
     def open_bucket(self) -> Bucket:
@@ -91,4 +92,5 @@ def resolve(settings: Settings | None = None) -> Stores:
         redis_url=settings.redis_url or servers.redis_url(),
         bucket=bucket,
         content_master_key=settings.content_master_key,
+        context_key=settings.context_key,
     )

@@ -226,8 +226,8 @@ def test_a_statement_prepared_under_the_drivers_name_is_never_run(pool: Pool, te
         ]
         session.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(enter)))
         trap = sql.SQL("""
-            PREPARE {} (text, text) AS SELECT set_config('role', 'pm_app', true),
-                set_config('app.current_tenant_id', {}, true), set_config('app.current_user_id', $1 || $2, true)
+            PREPARE {} (text, text, text) AS SELECT set_config('role', 'pm_app', true),
+                set_config('app.current_tenant_id', {}, true), set_config('app.current_user_id', $1 || $2 || $3, true)
         """)
         session.execute(trap.format(sql.Identifier(enter), sql.Literal(str(tenants[0]))))
     for _ in range(3):

@@ -58,7 +58,12 @@ DRIFTS = {
     "GRANT SELECT ON leads TO PUBLIC": ("leads", "everybody"),
     "GRANT UPDATE (email) ON users TO pm_app": ("users", "pm_app"),
     "ALTER TABLE email_messages DISABLE TRIGGER note_transaction": ("email_messages", "note_transaction"),
-    "ALTER FUNCTION app.current_tenant_id() RESET search_path": ("app", "app.current_tenant_id()"),
+    "ALTER FUNCTION app.current_tenant_id() SET search_path = public": ("app", "app.current_tenant_id()"),
+    "CREATE OR REPLACE FUNCTION app.context_is_proven() RETURNS boolean LANGUAGE sql STABLE RETURN NOT false": (
+        "app",
+        "app.context_is_proven()",
+    ),
+    "GRANT SELECT (inner_block) ON app.context_keys TO pm_staff": ("app", "app.context_keys"),
     "GRANT EXECUTE ON FUNCTION app.forget_samples(text) TO pm_app": ("app", "app.forget_samples(text)"),
     "CREATE FUNCTION app.other() RETURNS int LANGUAGE sql RETURN 1": ("app", "app.other()"),
 }
