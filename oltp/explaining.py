@@ -18,6 +18,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from penguinmails.oltp.connections import Connection, Role, connect
+from penguinmails.oltp.context_seals import Signer, signer_of
 from penguinmails.oltp.statements import EXPECTATIONS, QUERIES, Expectation
 from penguinmails.oltp.tenancy import Session, tenant_session
 from penguinmails.stack.errors import InputError
@@ -27,7 +28,7 @@ from penguinmails.stack.stores import Stores
 _ASK = Queries(Path(__file__).parent / "explaining.sql")
 _FIXED_VALUES = {"status": "sending", "roles": ["member"], "name": "Explained"}
 _SMALL_TABLE_PAGES = 8
-"""Reading all of a table of so few pages is as good as any index (partitions of months to come are empty)."""
+"""In a table of so few pages, reading all of it is as good as any index (partitions of months to come are empty)."""
 _ACTIVE = {"status": "active"}
 
 
@@ -69,9 +70,11 @@ def explain_all(stores: Stores, *, as_if_large: bool = False) -> list[Explanatio
         InputError: there is no tenant with messages of a campaign.
         ServerError: the database cannot be reached or is not migrated.
     """
+    signer = signer_of(stores)
     with connect(stores.oltp_url, Role.LOADER) as connection:
         tenant_id, values = _samples(connection)
         wholes = {str(part): str(whole) for part, whole in connection.execute(_ASK["index_of_partition"])}
+        small = {str(name) for (name,) in connection.execute(_ASK["small_tables"], {"pages": _SMALL_TABLE_PAGES})}
     with (
         connect(stores.oltp_app_url) as app,
         connect(stores.oltp_url, Role.STAFF) as staff,
@@ -79,10 +82,18 @@ def explain_all(stores: Stores, *, as_if_large: bool = False) -> list[Explanatio
     ):
         connections = {Role.APP: app, Role.STAFF: staff, Role.PLATFORM: platform}
         plans = {
-            name: _plan(connections[expected.role], tenant_id, name, values, expected.role, as_if_large=as_if_large)
+            name: _plan(
+                connections[expected.role],
+                tenant_id,
+                name,
+                values,
+                expected.role,
+                as_if_large=as_if_large,
+                signer=signer,
+            )
             for name, expected in EXPECTATIONS.items()
         }
-    return [_judged(name, plan, EXPECTATIONS[name], wholes) for name, plan in plans.items()]
+    return [_judged(name, plan, EXPECTATIONS[name], wholes, small) for name, plan in plans.items()]
 
 
 def _samples(connection: Connection) -> tuple[UUID, dict[str, Any]]:
@@ -95,11 +106,22 @@ def _samples(connection: Connection) -> tuple[UUID, dict[str, Any]]:
 
 
 def _plan(
-    connection: Connection, tenant_id: UUID, name: str, values: dict[str, Any], role: Role, *, as_if_large: bool
+    connection: Connection,
+    tenant_id: UUID,
+    name: str,
+    values: dict[str, Any],
+    role: Role,
+    *,
+    as_if_large: bool,
+    signer: Signer | None,
 ) -> dict[str, Any]:
     own = values | (_ACTIVE if name.startswith(("leads", "set_subscription")) else {})
     for _ in range(2):  # the first one of a connection also reads the catalogue
-        bound = tenant_session(connection, tenant_id, values["user_id"]) if role is Role.APP else _alone(connection)
+        bound = (
+            tenant_session(connection, tenant_id, values["user_id"], signer=signer)
+            if role is Role.APP
+            else _alone(connection)
+        )
         try:
             with bound as session:
                 if as_if_large:
@@ -135,30 +157,33 @@ def _explain_and_undo(session: Session, name: str, values: dict[str, Any]) -> No
     raise _Explained(row[0][0]["Plan"] if row else {})
 
 
-def _judged(name: str, plan: dict[str, Any], expectation: Expectation, wholes: dict[str, str]) -> Explanation:
+def _judged(
+    name: str, plan: dict[str, Any], expectation: Expectation, wholes: dict[str, str], small: set[str]
+) -> Explanation:
     nodes = list(_nodes(plan))
-    used = {wholes.get(node["Index Name"], node["Index Name"]) for node in nodes if node.get("Index Name")}
-    scans = [node for node in nodes if node["Node Type"] == "Seq Scan"]
-    small = [node for node in scans if _pages(node) <= _SMALL_TABLE_PAGES]
+    large = [node for node in nodes if not {node.get("Relation Name"), node.get("Index Name")} & small]
     pages = _pages(plan)
     discarded = sum(
         int(node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0))
         * int(node["Actual Loops"])
-        for node in nodes
-        if node not in small
+        for node in large
     )
-    problems = [
-        f"reads all of {table}" for table in sorted({scan["Relation Name"] for scan in scans if scan not in small})
-    ]
-    strangers = sorted(index for index in used if expectation.indexes and not index.startswith(expectation.indexes))
-    problems += [f"uses {index}" for index in strangers]
-    if expectation.indexes and not used and not small:
+    read_whole = sorted({node["Relation Name"] for node in large if node["Node Type"] == "Seq Scan"})
+    strangers = sorted(index for index in _indexes(large, wholes) if not index.startswith(expectation.indexes or ""))
+    problems = [f"reads all of {table}" for table in read_whole] + [f"uses {index}" for index in strangers]
+    used = _indexes(nodes, wholes)
+    if expectation.indexes and not used and len(large) == len(nodes):
         problems.append("uses no index")
     if pages > expectation.max_pages:
         problems.append(f"touches {pages} pages, may touch {expectation.max_pages}")
     if discarded > expectation.max_discarded_rows:
         problems.append(f"throws {discarded} rows away, may throw {expectation.max_discarded_rows}")
     return Explanation(name, tuple(sorted(used)), pages, discarded, tuple(problems))
+
+
+def _indexes(nodes: list[dict[str, Any]], wholes: dict[str, str]) -> set[str]:
+    """Names of the indexes that these nodes read, those of partitions under the name of the whole table's."""
+    return {wholes.get(node["Index Name"], node["Index Name"]) for node in nodes if node.get("Index Name")}
 
 
 def _pages(node: dict[str, Any]) -> int:
