@@ -8,6 +8,7 @@ from __future__ import annotations
 from penguinmails.olap.columns import Column
 from penguinmails.olap.declarations import Kind, Mart
 from penguinmails.olap.facts import TENANT
+from penguinmails.olap.limits import PERIOD_DAYS, TENANT_HEALTH
 from penguinmails.olap.marts_mail import UPDATED
 
 _MONEY = "units of the platform's currency a month"
@@ -110,7 +111,12 @@ EXECUTIVE_BUSINESS_SUMMARY = Mart(
         _money("plan_price", "Price of the live subscription; 0 without one.", "plans.price_monthly / 100"),
         _money("infrastructure_cost", "Modelled cost.", "business_cost_allocation.infrastructure_cost"),
         _money("margin", "What is left.", "plan_price - infrastructure_cost"),
-        _count("emails_sent", "Messages sent in the 30 days to its last activity.", "messages", "email_daily.sent"),
+        _count(
+            "emails_sent",
+            f"Messages sent in the {PERIOD_DAYS} days to its last activity.",
+            "messages",
+            "email_daily.sent",
+        ),
         _count("emails_delivered", "Messages delivered in those days.", "messages", "email_daily.delivered"),
         Column(
             "cost_per_delivered_email",
@@ -123,7 +129,7 @@ EXECUTIVE_BUSINESS_SUMMARY = Mart(
         _text(
             "health_status",
             "excellent, good, monitor or critical.",
-            "price / cost above 2, above 1.5, above 1, otherwise; excellent without cost",
+            f"price / cost: {TENANT_HEALTH}",
             nullable=False,
         ),
         UPDATED,

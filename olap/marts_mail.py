@@ -8,6 +8,7 @@ from __future__ import annotations
 from penguinmails.olap.columns import Column
 from penguinmails.olap.declarations import Following, Kind, Mart
 from penguinmails.olap.facts import TENANT
+from penguinmails.olap.limits import HEALTH_SCORE, PERIOD_DAYS, WARM_UP_PROGRESS
 from penguinmails.olap.measures import MEASURE_COLUMNS
 from penguinmails.olap.selects import with_measures
 
@@ -33,9 +34,10 @@ _DAY = Column("day", "DATE", "UTC day on which it happened first.", source="emai
 _HEALTH = Column(
     "health_score",
     "BIGINT",
-    "0 (burned) to 100 (sound), over the 30 days that end with the mailbox's last day of sending; empty before it sent.",
+    f"0 (burned) to 100 (sound), over the {PERIOD_DAYS} days that end with the mailbox's last day of sending; empty before it "
+    "sent.",
     "points",
-    "50 x max(0, 1 - bounce rate / 5 %) + 30 x max(0, 1 - complaint rate / 0.3 %) + 20 x min(1, open rate / 20 %)",
+    HEALTH_SCORE,
     nullable=True,
 )
 
@@ -208,7 +210,7 @@ WARMUP_ANALYTICS = Mart(
             "BIGINT",
             "How far the warm-up has come.",
             "percent",
-            "days on which warm-up mail was sent / 28, at most 100, rounded down",
+            WARM_UP_PROGRESS,
         ),
         BILLING,
         UPDATED,

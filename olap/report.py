@@ -15,10 +15,20 @@ from typing import Any
 import duckdb
 
 from penguinmails.olap.charts import NARROW, WIDE, Limit, Series, bar_chart, line_chart, standalone
+from penguinmails.olap.limits import (
+    BOUNCE_SHARE,
+    COMPLAINT_SHARE,
+    LEAST_HEALTH_POINTS,
+    PERIOD_DAYS,
+    TENANT_HEALTH,
+    WARM_UP_DAYS,
+    percent,
+)
 from penguinmails.olap.metrics import METRICS
 from penguinmails.olap.pages import Tile, figure, heat_table, page, section, table, tiles
 from penguinmails.olap.quarantine import REASONS
 from penguinmails.olap.reading import open_marts
+from penguinmails.olap.selects import with_limits
 from penguinmails.stack.clock import utc_now
 from penguinmails.stack.errors import InputError
 from penguinmails.stack.sql import Queries
@@ -33,8 +43,10 @@ _NOTE_ON_RETENTION = (
     '<p class="muted">Of the tenants that sent for the first time in a month, the share that sent in that month and in each '
     "month after it. The newest month is not over.</p>"
 )
-BOUNCE_LIMIT = Limit("5 %: receivers act", 5.0)
-COMPLAINT_LIMIT = Limit("0.3 %: receivers act", 0.3)
+BOUNCE_LIMIT, COMPLAINT_LIMIT = (
+    Limit(f"{percent(share)}: receivers act", 100 * share) for share in (BOUNCE_SHARE, COMPLAINT_SHARE)
+)
+_PERIOD = f"{PERIOD_DAYS} days"
 Rows = list[tuple[Any, ...]]
 
 
@@ -104,8 +116,8 @@ def _summary(connection: duckdb.DuckDBPyConnection) -> str:
     now, before = periods.get(False), periods.get(True)
     ((tenants, price, cost, margin, per_thousand),) = _rows(connection, "money")
     shown = [
-        _counted("tenants that sent, 30 days", now, before, 0),
-        _counted("messages sent, 30 days", now, before, 1),
+        _counted(f"tenants that sent, {_PERIOD}", now, before, 0),
+        _counted(f"messages sent, {_PERIOD}", now, before, 1),
         _rated("delivery_rate", "delivered", now, before, less_is_better=False),
         _rated("reply_rate", "replied", now, before, less_is_better=False),
         _rated("bounce_rate", "bounced", now, before, less_is_better=True),
@@ -130,10 +142,10 @@ def _counted(name: str, now: Sequence[Any] | None, before: Sequence[Any] | None,
     if now is None:
         return Tile(name, "–")
     if before is None or not before[place]:
-        return Tile(name, f"{now[place]:,}", "nothing in the 30 days before")
+        return Tile(name, f"{now[place]:,}", f"nothing in the {_PERIOD} before")
     change = 100 * (now[place] / before[place] - 1)
     return Tile(
-        name, f"{now[place]:,}", f"{change:+,.1f} % against the 30 days before", None if change == 0 else change > 0
+        name, f"{now[place]:,}", f"{change:+,.1f} % against the {_PERIOD} before", None if change == 0 else change > 0
     )
 
 
@@ -142,12 +154,14 @@ def _rated(
 ) -> Tile:
     place = 2 + _PLACE_OF_RATE[metric]
     if now is None or now[place] is None:
-        return Tile(f"{name}, 30 days", "–")
+        return Tile(f"{name}, {_PERIOD}", "–")
     if before is None or before[place] is None:
-        return Tile(f"{name}, 30 days", f"{now[place]:.2f} %", "nothing in the 30 days before")
+        return Tile(f"{name}, {_PERIOD}", f"{now[place]:.2f} %", f"nothing in the {_PERIOD} before")
     change = now[place] - before[place]
     better = None if abs(change) < 0.005 else (change < 0) == less_is_better
-    return Tile(f"{name}, 30 days", f"{now[place]:.2f} %", f"{change:+.2f} points against the 30 days before", better)
+    return Tile(
+        f"{name}, {_PERIOD}", f"{now[place]:.2f} %", f"{change:+.2f} points against the {_PERIOD} before", better
+    )
 
 
 def _volume_chart(days: Rows) -> str:
@@ -201,13 +215,13 @@ def _deliverability(connection: duckdb.DuckDBPyConnection) -> list[str]:
                 width=NARROW,
             ),
             "Mailboxes by warm-up",
-            "warmed after 28 days of warm-up mail",
+            f"warmed after {WARM_UP_DAYS} days of warm-up mail",
         ),
-        "</div><h3>Mailboxes that need rest (health below 80)</h3>",
+        f"</div><h3>Mailboxes that need rest (health below {LEAST_HEALTH_POINTS})</h3>",
         table(
             ("mailbox", "tenant", "health, points", "messages on its last day", "warm-up"),
             _rows(connection, "weakest_mailboxes"),
-            empty="None: every mailbox that has sent is at 80 or above.",
+            empty=f"None: every mailbox that has sent is at {LEAST_HEALTH_POINTS} or above.",
         ),
     ]
 
@@ -249,11 +263,11 @@ def _cost(connection: duckdb.DuckDBPyConnection) -> list[str]:
                 width=NARROW,
             ),
             "Tenants by plan against cost",
-            "above 2 excellent, 1.5 good, 1 monitor",
+            TENANT_HEALTH,
         ),
         "</div><h3>Tenants with least margin</h3>",
         table(
-            ("tenant", "plan", "infrastructure", "margin", "delivered, 30 days", "cost of one delivered", "health"),
+            ("tenant", "plan", "infrastructure", "margin", f"delivered, {_PERIOD}", "cost of one delivered", "health"),
             _rows(connection, "least_margin"),
             empty="There is no tenant yet.",
         ),
@@ -319,4 +333,4 @@ def _column(rows: Rows, place: int) -> list[float | None]:
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, name: str) -> Rows:
-    return connection.execute(_QUERIES[name].replace("{rates}", _RATES)).fetchall()
+    return connection.execute(with_limits(_QUERIES[name].replace("{rates}", _RATES))).fetchall()

@@ -1,4 +1,4 @@
-"""The SELECTs of facts and marts, with what they say of every measure filled in.
+"""The SELECTs of facts and marts, with what they say of every measure and the limits they judge by filled in.
 
 The eight measures are declared once (measures.py). Where a SELECT says something of each of them, its file says it once, as
 a name in braces on a line of its own, and gets one line a measure here:
@@ -6,7 +6,9 @@ a name in braces on a line of its own, and gets one line a measure here:
     {sums_of_measures}      CAST(SUM(sent) AS BIGINT) AS sent,
                             CAST(SUM(delivered) AS BIGINT) AS delivered, ...
 
-Belongs here: those forms, reading the files. Does not belong here: the measures, the SELECTs (sql/).
+A limit (limits.py) stands as its name in braces anywhere: {warm_up_days}.
+
+Belongs here: those forms, reading the files. Does not belong here: the measures, the limits, the SELECTs (sql/).
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from penguinmails.olap.limits import LIMITS
 from penguinmails.olap.measures import MEASURES, Measure
 from penguinmails.stack.sql import read_sql
 
 _PLACE = re.compile(r"^(?P<indent> *)\{(?P<form>\w+)\}", re.MULTILINE)
+_LIMIT = re.compile(rf"\{{({'|'.join(LIMITS)})\}}")
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,19 @@ def read_select(path: Path) -> str:
     """Returns the SELECT of one of the project's own files, complete.
 
     Raises:
-        KeyError: the file names a form that is not defined here.
+        KeyError: the file names a form that is not defined.
     """
-    return with_measures(read_sql(path)).strip()
+    return with_measures(with_limits(read_sql(path))).strip()
 
 
 def with_measures(select: str) -> str:
     """Returns a SELECT in which every form in braces is written out, one line a measure."""
     return _PLACE.sub(_written_out, select)
+
+
+def with_limits(select: str) -> str:
+    """Returns a SELECT in which every limit in braces is its number."""
+    return _LIMIT.sub(lambda place: f"{LIMITS[place[1]]:g}", select)
 
 
 def _written_out(place: re.Match[str]) -> str:

@@ -1,5 +1,5 @@
 -- PostgreSQL's own answers, written for it and from the tables of the operational database only: what the marts must say.
--- {counts}, {counts_of_cohort} and {rates} are written out in olap_support.py.
+-- {counts}, {counts_of_cohort} and {rates} are written out in olap_support.py, limits come from olap/limits.py.
 
 -- name: messages
 -- Messages as they may be told of: of an erased person only when it was erased.
@@ -330,21 +330,21 @@ counted AS (
         (count(*) FILTER (WHERE 'complained' = ANY (became)))::double precision AS complained,
         count(*) FILTER (WHERE day = last_day) AS volume
     FROM window_of
-    WHERE day > last_day - 30
+    WHERE day > last_day - {period_days}
     GROUP BY 1, 2
 )
 SELECT
     c.tenant_id,
     c.email_account_id,
     floor(
-        50 * greatest(0, 1 - c.bounced / c.sent / 0.05::double precision)
-        + 30 * greatest(0, 1 - coalesce(c.complained / nullif(c.delivered, 0), 0) / 0.003::double precision)
-        + 20 * least(1, coalesce(c.opened / nullif(c.delivered, 0), 0) / 0.2::double precision)
+        {bounce_points} * greatest(0, 1 - c.bounced / c.sent / {bounce_share}::double precision)
+        + {complaint_points} * greatest(0, 1 - coalesce(c.complained / nullif(c.delivered, 0), 0) / {complaint_share}::double precision)
+        + {open_points} * least(1, coalesce(c.opened / nullif(c.delivered, 0), 0) / {open_share}::double precision)
         + 0.5
     )::bigint AS score,
     c.volume,
     (
-        SELECT least(100, floor(100.0 * count(DISTINCT s.day) / 28))::bigint
+        SELECT least(100, floor(100.0 * count(DISTINCT s.day) / {warm_up_days}))::bigint
         FROM sent s
         WHERE s.tenant_id = c.tenant_id AND s.email_account_id = c.email_account_id AND s.direction = 'outbound'
         AND s.message_type = 'warmup'
@@ -453,9 +453,9 @@ mailed AS (
     SELECT
         p.*,
         (SELECT count(*) FROM firsts f WHERE f.tenant_id = p.tenant_id AND f.event_type = 'sent' AND f.direction = 'outbound' AND f.message_type <> 'warmup'
-            AND f.day > (SELECT max(day) - 30 FROM firsts l WHERE l.tenant_id = p.tenant_id AND l.direction = 'outbound')) AS sent,
+            AND f.day > (SELECT max(day) - {period_days} FROM firsts l WHERE l.tenant_id = p.tenant_id AND l.direction = 'outbound')) AS sent,
         (SELECT count(*) FROM firsts f WHERE f.tenant_id = p.tenant_id AND f.event_type = 'delivered' AND f.direction = 'outbound' AND f.message_type <> 'warmup'
-            AND f.day > (SELECT max(day) - 30 FROM firsts l WHERE l.tenant_id = p.tenant_id AND l.direction = 'outbound')) AS delivered
+            AND f.day > (SELECT max(day) - {period_days} FROM firsts l WHERE l.tenant_id = p.tenant_id AND l.direction = 'outbound')) AS delivered
     FROM paid p
 )
 SELECT
@@ -466,7 +466,12 @@ SELECT
     sent,
     delivered,
     round(cost / nullif(delivered, 0), 6),
-    CASE WHEN cost = 0 OR price > 2 * cost THEN 'excellent' WHEN price > 1.5 * cost THEN 'good' WHEN price > cost THEN 'monitor' ELSE 'critical' END
+    CASE
+        WHEN cost = 0 OR price > {excellent_ratio} * cost THEN 'excellent'
+        WHEN price > {good_ratio} * cost THEN 'good'
+        WHEN price > {monitor_ratio} * cost THEN 'monitor'
+        ELSE 'critical'
+    END
 FROM mailed;
 
 -- name: admin_audit_log

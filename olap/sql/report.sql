@@ -1,4 +1,5 @@
--- What the report shows; asked of the published marts. "The last 30 days" end with the last day on which anything was sent.
+-- What the report shows; asked of the published marts. "The period" ends with the last day on which anything was sent.
+-- Names in braces are limits (limits.py), but for {rates}, which is written out in report.py.
 
 -- name: days
 -- Volume of the last ninety days, those without any included.
@@ -33,15 +34,15 @@ GROUP BY sent_day
 ORDER BY sent_day;
 
 -- name: rates_of_periods
--- The same of the last 30 days and of the 30 before: what is current stands first.
+-- The same of the period and of the one before it: what is current stands first.
 SELECT
-    sent_day <= last_day - INTERVAL 30 DAY AS is_before,
+    sent_day <= last_day - INTERVAL {period_days} DAY AS is_before,
     COUNT(DISTINCT tenant_id) FILTER (WHERE sent > 0) AS tenants,
     SUM(sent) AS messages_sent,
     {rates}
 FROM tenant_rates
 CROSS JOIN (SELECT MAX(sent_day) AS last_day FROM tenant_rates) AS ending
-WHERE sent_day > last_day - INTERVAL 60 DAY
+WHERE sent_day > last_day - INTERVAL (2 * {period_days}) DAY
 GROUP BY is_before
 ORDER BY is_before;
 
@@ -82,7 +83,7 @@ ORDER BY MIN(states.place);
 -- name: weakest_mailboxes
 SELECT mailbox_id, tenant_id, health_score, current_volume, warmup_status
 FROM mailbox_analytics
-WHERE health_score < 80
+WHERE health_score < {least_health_points}
 ORDER BY health_score, mailbox_id
 LIMIT 10;
 

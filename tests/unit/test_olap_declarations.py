@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree
 
 import duckdb
@@ -10,10 +11,13 @@ import pytest
 from penguinmails.olap.build import Build
 from penguinmails.olap.charts import Series, bar_chart, line_chart, standalone
 from penguinmails.olap.declarations import Kind, Mart
+from penguinmails.olap.limits import HEALTH_SCORE, TENANT_HEALTH, WARM_UP_PROGRESS
 from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
 from penguinmails.olap.measures import MEASURES
 from penguinmails.olap.metrics import METRICS
 from penguinmails.olap.sources import SOURCES
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.fixture(name="empty_build", scope="module")
@@ -53,6 +57,11 @@ def test_everything_is_described_once() -> None:
 def test_rates_are_made_of_measures() -> None:
     measures = {measure.name for measure in MEASURES}
     assert {metric.numerator for metric in METRICS} | {metric.denominator for metric in METRICS} <= measures
+
+
+def test_the_docs_say_by_which_limits_marts_judge() -> None:
+    page = (DOCS / "marts.md").read_text()
+    assert [said for said in (HEALTH_SCORE, WARM_UP_PROGRESS, TENANT_HEALTH) if said not in page] == []
 
 
 def test_charts_of_nothing_are_charts() -> None:

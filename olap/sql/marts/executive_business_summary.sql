@@ -30,7 +30,7 @@ delivered AS (
     WHERE
         daily.direction = 'outbound'
         AND daily.message_type <> 'warmup'
-        AND daily.day > last_days.last_day - INTERVAL 30 DAY
+        AND daily.day > last_days.last_day - INTERVAL {period_days} DAY
     GROUP BY daily.tenant_id
 ),
 
@@ -56,9 +56,9 @@ SELECT
         AS cost_per_delivered_email,
     CASE
         WHEN money.infrastructure_cost = 0 THEN 'excellent'
-        WHEN money.plan_price > 2 * money.infrastructure_cost THEN 'excellent'
-        WHEN money.plan_price > 1.5 * money.infrastructure_cost THEN 'good'
-        WHEN money.plan_price > money.infrastructure_cost THEN 'monitor'
+        WHEN money.plan_price > {excellent_ratio} * money.infrastructure_cost THEN 'excellent'
+        WHEN money.plan_price > {good_ratio} * money.infrastructure_cost THEN 'good'
+        WHEN money.plan_price > {monitor_ratio} * money.infrastructure_cost THEN 'monitor'
         ELSE 'critical'
     END AS health_status,
     money.updated

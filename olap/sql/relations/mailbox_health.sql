@@ -1,5 +1,5 @@
 -- Health and warm-up of every mailbox; docs/marts.md works an example by hand.
--- The window is the 30 days that end with the last day on which the mailbox sent, so that a paused mailbox keeps its score.
+-- The window is the days that end with the last day on which the mailbox sent, so that a paused mailbox keeps its score.
 WITH last_days AS (
     SELECT
         tenant_id,
@@ -23,7 +23,7 @@ windows AS (
     FROM email_cohort_daily AS cohort
     JOIN last_days
         ON cohort.tenant_id = last_days.tenant_id AND cohort.email_account_id = last_days.email_account_id
-    WHERE cohort.direction = 'outbound' AND cohort.sent_day > last_days.last_day - INTERVAL 30 DAY
+    WHERE cohort.direction = 'outbound' AND cohort.sent_day > last_days.last_day - INTERVAL {period_days} DAY
     GROUP BY cohort.tenant_id, cohort.email_account_id
 ),
 
@@ -41,13 +41,14 @@ SELECT
     windows.tenant_id,
     windows.email_account_id,
     CAST(FLOOR(
-        50 * GREATEST(0, 1 - windows.bounced / windows.sent / 0.05)
-        + 30 * GREATEST(0, 1 - COALESCE(windows.spam_complaints / NULLIF(windows.delivered, 0), 0) / 0.003)
-        + 20 * LEAST(1, COALESCE(windows.opened_tracked / NULLIF(windows.delivered, 0), 0) / 0.2)
+        {bounce_points} * GREATEST(0, 1 - windows.bounced / windows.sent / {bounce_share})
+        + {complaint_points}
+        * GREATEST(0, 1 - COALESCE(windows.spam_complaints / NULLIF(windows.delivered, 0), 0) / {complaint_share})
+        + {open_points} * LEAST(1, COALESCE(windows.opened_tracked / NULLIF(windows.delivered, 0), 0) / {open_share})
         + 0.5
     ) AS BIGINT) AS health_score,
     CAST(windows.last_day_sent AS BIGINT) AS current_volume,
-    CAST(LEAST(100, FLOOR(100.0 * COALESCE(warmups.warmup_days, 0) / 28)) AS BIGINT) AS progress_percentage
+    CAST(LEAST(100, FLOOR(100.0 * COALESCE(warmups.warmup_days, 0) / {warm_up_days})) AS BIGINT) AS progress_percentage
 FROM windows
 LEFT JOIN warmups
     ON windows.tenant_id = warmups.tenant_id AND windows.email_account_id = warmups.email_account_id
