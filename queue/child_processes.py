@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence, Set
 from itertools import islice
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from uuid import UUID
 
 from penguinmails.queue.child import JOB_BYTES, Child
@@ -75,6 +75,9 @@ class ChildProcesses:
         outcomes += self._end_overdue()
         self._hand_out()
         return outcomes
+
+    def sources(self) -> Sequence[Connection]:
+        return [child.pipe for child in self._children if child.jobs]
 
     def in_hand(self) -> list[StartedJob]:
         return [*(job for child in self._children for job in child.jobs), *self._pending]

@@ -18,7 +18,12 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 # Statistics about states that last milliseconds are always stale; with other plans open to it the planner now and then
 # reads every row in flight. Batches of the protocol are only ever right as: walk the batch, find each row by its key.
-_PLANS: LiteralString = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
+# One plan for all parameters: making another for every batch takes longer than a batch of one.
+_PLANS: LiteralString = (
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; "
+    "SET plan_cache_mode = force_generic_plan"
+)
+_NO_WAIT: LiteralString = "SET synchronous_commit = off"
 _LIMITS: LiteralString = "SET statement_timeout = '60s'; SET lock_timeout = '10s'; SET TIME ZONE 'UTC'"
 
 # A server that vanishes without a word (a machine switched off, a cut cable) is noticed within about 20 seconds.
@@ -41,13 +46,16 @@ def connect(url: SecretStr) -> Iterator[Connection]:
         connection.close()
 
 
-def open_protocol_connection(url: SecretStr) -> Connection:
+def open_protocol_connection(url: SecretStr, *, waits_for_disk: bool = True) -> Connection:
     """Opens an autocommit connection whose plans cannot tip over: for the statements of the protocol only.
+
+    Args:
+        waits_for_disk: False for a process whose last changes may be undone by a crash of PostgreSQL without any harm.
 
     Raises:
         ServerError: PostgreSQL does not answer.
     """
-    return _open(url, _LIMITS, _PLANS)
+    return _open(url, _LIMITS, _PLANS, *([] if waits_for_disk else [_NO_WAIT]))
 
 
 def _open(url: SecretStr, *settings: LiteralString) -> Connection:

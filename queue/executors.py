@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence, Set
+from multiprocessing.connection import Connection
 from typing import Protocol
 from uuid import UUID
 
@@ -36,6 +37,9 @@ class Executor(Protocol):
 
     def collect(self, seconds: float) -> list[Outcome]:
         """Returns what has come out, waiting at most about `seconds` for the first."""
+
+    def sources(self) -> Sequence[Connection]:
+        """Returns what becomes readable when an outcome may have come out."""
 
     def in_hand(self) -> list[StartedJob]:
         """Returns the jobs without an outcome."""
@@ -102,6 +106,9 @@ class InlineExecutor:
             self._run_time.add(outcome.run_seconds)
             outcomes.append(outcome)
         return outcomes
+
+    def sources(self) -> Sequence[Connection]:
+        return ()  # runs only while it is asked
 
     def in_hand(self) -> list[StartedJob]:
         return list(self._jobs)

@@ -289,6 +289,11 @@ def list_key(queue_name: str, band: Band) -> str:
     return f"queue:{queue_name}" if band is Band.NORMAL else f"queue:{queue_name}:{band}"
 
 
+def wake_key(queue_name: str) -> str:
+    """Returns the Redis list in which a token tells one waiting worker of a queue that jobs were handed over."""
+    return f"wake:{queue_name}"
+
+
 def processing_key(worker_id: UUID | str) -> str:
     """Returns the Redis list of what a worker has reserved and not started."""
     return f"processing:{worker_id}"

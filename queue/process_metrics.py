@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 from uuid import UUID
 
@@ -178,6 +179,9 @@ class ObservedExecutor:
         outcomes = self._executor.collect(seconds)
         self._times.ended(outcomes)
         return outcomes
+
+    def sources(self) -> Sequence[Connection]:
+        return self._executor.sources()
 
     def in_hand(self) -> list[StartedJob]:
         return self._executor.in_hand()

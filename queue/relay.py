@@ -22,11 +22,11 @@ from penguinmails.queue.handlers import PROTOCOL
 from penguinmails.queue.leases import Lease
 from penguinmails.queue.outages import Outage
 from penguinmails.queue.queues import Band
+from penguinmails.queue.wake_ups import NewJobs
 from penguinmails.stack.errors import ServerError
 from penguinmails.stack.stores import Stores
 
 _RECONNECT_SECONDS = 0.5
-_BUSY_MEMORY_SECONDS = 1.0
 _PROMOTION_BATCH = 5_000
 
 
@@ -63,6 +63,8 @@ class Relay:
         self._fast_lane = FastLane.open(stores)
         self._connection: Connection | None = None
         self._housekeeping_at = 0.0
+        self._new_jobs = NewJobs(configuration)
+        self._is_work_left = False
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Hands jobs over until `stop` says so.
@@ -72,7 +74,6 @@ class Relay:
         """
         self._wait_for_safe_redis(stop)
         lease: Lease | None = None
-        busy_at = 0.0
         outage = Outage("relay", "a server")
         try:
             while not stop():
@@ -80,16 +81,11 @@ class Relay:
                     lease = lease or Lease(self._stores.queue_url, "relay", self._configuration, begins_anew=True)
                     moved = self.step()
                     outage.ended()
-                    if moved:
-                        busy_at = time.monotonic()
-                        continue
+                    self._new_jobs.after_turn(self._ready_connection(), moved=moved, is_work_left=self._is_work_left)
                 except (psycopg.OperationalError, ServerError) as error:
                     outage.began(error)
                     self._disconnect()
                     time.sleep(_RECONNECT_SECONDS)
-                    continue
-                recently = time.monotonic() - busy_at < _BUSY_MEMORY_SECONDS
-                time.sleep(self._configuration.poll_seconds if recently else self._configuration.idle_poll_seconds)
         finally:
             if lease is not None:
                 lease.close()
@@ -117,6 +113,7 @@ class Relay:
     def _claim(self, connection: Connection) -> list[HandOff]:
         """Claims what there is room for; committed when this returns."""
         queue_names = [row[0] for row in connection.execute(PROTOCOL["queues_with_ready_jobs"])]
+        self._is_work_left = bool(queue_names)
         lanes = self._lanes_with_room(queue_names) if queue_names else []
         if not lanes:
             return []
@@ -158,7 +155,9 @@ class Relay:
         return None
 
     def _ready_connection(self) -> Connection:
-        self._connection = self._connection or open_protocol_connection(self._stores.queue_url)
+        # A claim that a crash of PostgreSQL undoes is made again: its message then fits the new one, or is stale. Whatever was
+        # started on it is safe, because a start waits for the disk, and with it for all that was written before.
+        self._connection = self._connection or open_protocol_connection(self._stores.queue_url, waits_for_disk=False)
         return self._connection
 
     def _disconnect(self) -> None:

@@ -10,6 +10,7 @@ statements (sql/protocol.sql), other processes' remains (reaper.py).
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from penguinmails.queue.outages import Outage
 from penguinmails.queue.queues import Band
 from penguinmails.queue.relay import claim
 from penguinmails.queue.settlement import Settled, note_progress, release, settle, still_owned
+from penguinmails.queue.wake_ups import HandOffs
 from penguinmails.stack.errors import ServerError
 from penguinmails.stack.stores import Stores
 
@@ -40,7 +42,6 @@ _WITHOUT_REDIS_SECONDS = 1.0
 """How long jobs go around Redis before it is tried again."""
 _NOTE_SECONDS = 0.1
 """What has run for less than this is not noted as running in Redis, only its end."""
-_BUSY_MEMORY_SECONDS = 1.0
 _RECONNECT_SECONDS = 0.5
 _RUNS_SECONDS = 1.0
 """Pause between two looks whether jobs in hand were cancelled or taken away, and how far they are."""
@@ -95,7 +96,6 @@ class Worker:
         self._lease: Lease | None = None
         self._outcomes: list[Outcome] = []
         self._outcomes_since = 0.0
-        self._busy_at = 0.0
         self._runs_at = 0.0
         self._asked_at: dict[UUID, float] = {}
         self._may_hold_reserved = False
@@ -106,6 +106,7 @@ class Worker:
     def run(self, stop: Callable[[], bool]) -> None:
         """Works until `stop` says so, then ends what runs within the time allowed and gives back the rest."""
         self.require_safe_redis()
+        hand_offs = HandOffs(FastLane.open(self._stores).client, self._queue_names, self._configuration)
         outage = Outage("worker", "PostgreSQL")
         try:
             while not stop():
@@ -117,9 +118,9 @@ class Worker:
                     self.reconnect()
                     time.sleep(_RECONNECT_SECONDS)
                     continue
-                if not moved:
-                    time.sleep(self._pause_seconds())
+                hand_offs.after_turn(self._executor, moved=moved, at_most_seconds=self._seconds_to_flush())
         finally:
+            hand_offs.close()
             self.close()
 
     def require_safe_redis(self) -> None:
@@ -152,8 +153,6 @@ class Worker:
         self._note_running()
         self._look_after_runs(connection)
         started = self._take(connection)
-        if settled or started:
-            self._busy_at = time.monotonic()
         return settled + started
 
     def close(self, *, wait_seconds: float | None = None) -> None:
@@ -394,6 +393,5 @@ class Worker:
             self._lease.close()
             self._lease = None
 
-    def _pause_seconds(self) -> float:
-        recently = time.monotonic() - self._busy_at < _BUSY_MEMORY_SECONDS
-        return self._configuration.poll_seconds if recently else self._configuration.idle_poll_seconds
+    def _seconds_to_flush(self) -> float:
+        return max(0.0, self._outcomes_since + _FLUSH_SECONDS - time.monotonic()) if self._outcomes else math.inf

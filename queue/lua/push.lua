@@ -1,5 +1,6 @@
 -- Hands a batch of jobs over: a short-lived status hash each, then the messages of a lane into its list in one call, and their ids
 -- into the product's set of recent jobs (for whoever reads it; nothing here is decided by it, so it begins anew when it is large).
+-- A token in wake:<queue> tells one waiting worker; it tells the next if it leaves something (reserve.lua).
 -- KEYS[1..n] lists. ARGV[1] seconds the hashes live, ARGV[2..n+1] how many jobs go to each list; then four a job, list by list
 -- and soonest first: id, gen, attempts so far, message.
 local RECENT_SECONDS, MOST_RECENT = 3600, 50000
@@ -23,5 +24,9 @@ for position, list in ipairs(KEYS) do
   end
   redis.call('SADD', recent, unpack(ids))
   redis.call('EXPIRE', recent, RECENT_SECONDS)
+  local wake = 'wake:' .. name
+  if redis.call('EXISTS', wake) == 0 then
+    redis.call('RPUSH', wake, '1')
+  end
 end
 return at

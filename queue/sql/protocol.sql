@@ -20,6 +20,18 @@ SET due = true
 FROM arrived
 WHERE jobs.id = arrived.id;
 
+-- name: listen_for_jobs
+-- The trigger jobs_are_new notifies …
+LISTEN queue_jobs;
+
+-- name: say_that_a_relay_listens
+-- … as long as a relay holds this lock.
+SELECT pg_advisory_lock_shared(7364285190008);
+
+-- name: say_that_no_relay_listens
+-- Under load a relay looks again and again by itself.
+SELECT pg_advisory_unlock_shared(7364285190008);
+
 -- name: queues_with_ready_jobs
 -- What a relay asks at every turn: one look into the index a queue, however long its backlog.
 SELECT job_queues.name

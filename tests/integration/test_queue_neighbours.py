@@ -89,9 +89,17 @@ def test_a_worker_of_another_language_has_the_same_fence(stores: Stores, connect
     worker.call("queue_start", low)
     assert worker.call("queue_fail", low, ", 'gone', false") == "t"
     assert statuses(stores) == {"completed": 1, "retry_scheduled": 1, "failed": 1}
+    # Tried again, it begins without the progress of the first time.
+    connection.execute(
+        "UPDATE jobs SET progress = 0.5, progress_note = 'half', run_at = now() WHERE status = 'retry_scheduled'"
+    )
+    relay.step()
+    worker.call("queue_start", again := worker.take())
+    assert rows(stores, "SELECT progress, progress_note FROM jobs WHERE id = %s", [again["id"]]) == [(None, None)]
+    assert worker.call("queue_fail", again, ", 'no such host'") == "t"
     assert worker.sql(f"SELECT queue_heartbeat('{worker.id}')") == "t"
     logs = rows(stores, "SELECT status, log_message FROM job_logs ORDER BY id")
-    assert logs == [("success", None), ("retry", "no such host"), ("failed", "gone")]
+    assert logs == [("success", None), ("retry", "no such host"), ("failed", "gone"), ("retry", "no such host")]
     relay.close()
 
 

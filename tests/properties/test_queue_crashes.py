@@ -71,6 +71,20 @@ class World:
     def let_leases_run_out(self) -> None:
         self.execute("UPDATE jobs SET lease_expires = now() - interval '1 second' WHERE status = 'migrated_to_redis'")
 
+    def crash_postgresql_after_a_relays_turn(self) -> None:
+        """The relay does not wait for the disk: its claims are undone, and what it has put into Redis stays."""
+        kept = "id, status, gen, lease_expires, run_at, due, updated"
+        before = self.execute(f"SELECT {kept} FROM jobs")
+        self.processes.step_within("relay")
+        self.execute("ALTER TABLE jobs DISABLE TRIGGER jobs_guard")
+        for row in before:
+            self.execute(
+                "UPDATE jobs SET (status, gen, lease_expires, run_at, due, updated) = (%s, %s, %s, %s, %s, %s) "
+                "WHERE id = %s AND gen > %s",
+                [*row[1:], row[0], row[2]],
+            )
+        self.execute("ALTER TABLE jobs ENABLE TRIGGER jobs_guard")
+
     def recover(self, *, rounds: int = 200) -> None:
         """Faults are over: dead processes are noticed, retries come due, everything is run to its end."""
         for name in ("0", "1"):
@@ -134,6 +148,16 @@ def test_no_single_crash_loses_or_doubles_a_job(world: World) -> None:
     assert 10 < point < 100
 
 
+def test_claims_that_a_crash_of_postgresql_undoes_are_made_again(world: World) -> None:
+    world.enqueue(["succeeds", "fails once"], 100)
+    world.crash_postgresql_after_a_relays_turn()
+    for name in ("0", "relay", "0", "1"):
+        world.processes.step_within(name)
+    world.recover()
+    _check_end(world)
+    assert set(world.effects.values()) == {1}
+
+
 def _machine(world: World) -> type[RuleBasedStateMachine]:
     class Faults(RuleBasedStateMachine):
         """Turns of the processes and faults in any order."""
@@ -167,6 +191,10 @@ def _machine(world: World) -> type[RuleBasedStateMachine]:
             client = world.stores.open_redis()
             client.flushall()
             client.close()
+
+        @rule()
+        def postgresql_crashes_after_a_relays_turn(self) -> None:
+            world.crash_postgresql_after_a_relays_turn()
 
         @rule()
         def messages_are_doubled(self) -> None:
