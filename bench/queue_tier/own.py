@@ -35,6 +35,14 @@ _LONG_SECONDS = 9.0
 """Within the queue's time limit of 10 s."""
 
 
+_NOTHING_LEFT = """
+    SELECT NOT EXISTS (SELECT FROM jobs WHERE status IN ('queued', 'retry_scheduled') AND due)
+        AND NOT EXISTS (SELECT FROM jobs WHERE status = 'migrated_to_redis')
+        AND NOT EXISTS (SELECT FROM jobs WHERE status = 'running')
+"""
+"""Asked of the indexes: reading the table for it 20 times a second would take a good part of what is measured."""
+
+
 class Journalled(BaseModel):
     """Payload of jobs that write down when their handler began."""
 
@@ -52,7 +60,7 @@ def drain_rates(stores: Stores, jobs: int, *, workers: int, in_children: bool) -
         enqueue_seconds = time.monotonic() - began
         with _running(stores, Handlers({QUEUE: PING}), workers=workers, in_children=in_children):
             first, already, cpu_before = time.monotonic(), _completed(connection), _cpu_seconds()
-            _wait(connection, "SELECT NOT EXISTS (SELECT FROM jobs WHERE status <> 'completed')")
+            _wait(connection, _NOTHING_LEFT)
             seconds = time.monotonic() - first
             cpu = _cpu_seconds()
         logged = connection.execute("SELECT count(*) FROM job_logs WHERE status = 'success'").fetchone()
@@ -146,6 +154,7 @@ def _one_job(connection: psycopg.Connection, journal: Path) -> None:
 def _empty_queue(stores: Stores) -> Iterator[psycopg.Connection]:
     with psycopg.connect(stores.queue_url.get_secret_value(), autocommit=True) as connection:
         connection.execute("TRUNCATE jobs, job_logs, workers")
+        connection.execute("SET enable_seqscan = off")
         yield connection
 
 
