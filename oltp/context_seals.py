@@ -115,7 +115,7 @@ def key_file(stores: Stores) -> Path:
 
 def _decoded(text: str) -> ContextKey:
     try:
-        secret = base64.b64decode(text, validate=True)
+        secret = base64.b64decode(text.encode(), validate=True)
     except binascii.Error:
         secret = b""
     if len(secret) != KEY_BYTES:

@@ -6,6 +6,7 @@ PARTICULAR; until then the attack tests fail and say so.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
+
+from penguinmails.oltp.context_seals import ContextKey
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Any]
@@ -178,21 +181,55 @@ def make_parties(connection: Connection) -> tuple[list[Target], Party, Party]:
     return ordered, *parties
 
 
-def set_context(connection: Connection, tenant: str | None, user: str | None) -> None:
+def set_context(connection: Connection, tenant: str | None, user: str | None, seal: str | None = None) -> None:
     """Sets what is given, as the application does; None leaves the setting as a new session has it."""
-    for name, value in (("app.current_tenant_id", tenant), ("app.current_user_id", user)):
-        if value is not None:
-            connection.execute("SELECT set_config(%s, %s, true)", [name, value])
+    given = {"app.current_tenant_id": tenant, "app.current_user_id": user, "app.context_seal": seal}
+    settings = [part for name, value in given.items() if value is not None for part in (name, value)]
+    if settings:
+        calls = ", ".join(["set_config(%s, %s, true)"] * (len(settings) // 2))
+        connection.execute(f"SELECT {calls}", settings)  # type: ignore[arg-type]
 
 
-def attempt(connection: Connection, tenant: str | None, user: str | None, statement: Any, values: Any = None) -> str:
+def attempt(
+    connection: Connection,
+    tenant: str | None,
+    user: str | None,
+    statement: Any,
+    values: Any = None,
+    *,
+    seal: str | None = None,
+) -> str:
     """Runs one statement in a transaction that is rolled back; returns 'n rows' or the error's class."""
     try:
         with connection.transaction(force_rollback=True):
-            set_context(connection, tenant, user)
+            set_context(connection, tenant, user, seal)
             return f"{connection.execute(statement, values).rowcount} rows"
     except psycopg.Error as error:
         return type(error).__name__
+
+
+def forgeries(key: ContextKey, us: tuple[str, str], them: tuple[str, str]) -> dict[str, str]:
+    """What somebody who is not us may present to be us: seals that others were given, that have ended, or that are made up."""
+    now = int(time.time())
+    later, ours, ended = now + 600, key.seal(*us, now + 600), key.seal(*us, now - 1)
+    return {
+        "no seal": "",
+        "no such form": "1' OR true --",
+        "another tenant's": key.seal(*them, later),
+        "another user's of the tenant": key.seal(us[0], them[1], later),
+        "of the tenant without user": key.seal(us[0], "", later),
+        "of the user without tenant": key.seal("", us[1], later),
+        "tenant and user exchanged": key.seal(us[1], us[0], later),
+        "ended": ended,
+        "ended, with a later end written in": ended.replace(ended.split(".")[2], str(later)),
+        "of a key that is not accepted": ContextKey(bytes(32)).seal(*us, later),
+        "of another key under the id of an accepted one": f"1.{key.key_id}.{ContextKey(bytes(32)).seal(*us, later)[20:]}",
+        "one digit other": ours[:-1] + ("0" if ours[-1] != "0" else "1"),
+        "cut off": ours[:-1],
+        "with more behind it": ours + "0",
+        "in capitals": ours.upper(),
+        "with other separators": ours.replace(".", ":"),
+    }
 
 
 def where(row: Row) -> sql.Composable:

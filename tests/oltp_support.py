@@ -13,7 +13,8 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 
-from penguinmails.oltp import schema
+from penguinmails.oltp import contexts, schema
+from penguinmails.oltp.context_seals import Signer, signer_of
 from penguinmails.oltp.mail_items import SourceItem, TableRows
 from penguinmails.stack.embedded import Embedded
 from penguinmails.stack.embedded_postgres import LOGINS
@@ -52,6 +53,7 @@ STATE = """
 """
 """Everything that a load writes, but the times of loading."""
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+TESTER = contexts.Order("test", "a test")
 
 
 def clock() -> datetime:
@@ -98,6 +100,16 @@ def empty(stores: Stores) -> None:
     with psycopg.connect(stores.oltp_url.get_secret_value()) as connection:
         for table in EMPTIED:
             connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+
+
+@pytest.fixture
+def sealed(shared_stores: Stores) -> Iterator[Signer]:
+    """The module's database believes proven contexts only; yields what signs them."""
+    contexts.seal(shared_stores, TESTER)
+    signer = signer_of(shared_stores)
+    assert signer
+    yield signer
+    contexts.open_(shared_stores, TESTER)
 
 
 @pytest.fixture

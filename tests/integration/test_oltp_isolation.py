@@ -10,15 +10,16 @@ import oltp_attacks as attacks
 import psycopg
 import pytest
 from oltp_attacks import CONTEXTS, Connection, Party, Target, attempt
-from oltp_support import shared_stores
+from oltp_support import sealed, shared_stores
 from psycopg import sql
 
 from penguinmails.oltp.connections import Role, take_role
+from penguinmails.oltp.context_seals import Signer
 from penguinmails.oltp.tables import TABLES, Isolation
 from penguinmails.stack.embedded import Embedded
 from penguinmails.stack.stores import Stores
 
-__all__ = ["shared_stores"]
+__all__ = ["sealed", "shared_stores"]
 
 NOTHING = {"0 rows", "InsufficientPrivilege", "InvalidTextRepresentation"}
 REFUSED = {"InsufficientPrivilege", "InvalidTextRepresentation"}
@@ -87,6 +88,40 @@ def test_every_command_on_every_table_in_every_context(field: Field) -> None:
     tried, leaks = find_leaks(field)
     assert leaks == []
     assert tried == len(field.owned) * 5 * 4
+
+
+def test_a_sealed_database_believes_no_proof_but_the_right_one(field: Field, sealed: Signer) -> None:
+    leaks = []
+    us, them = (
+        (str(field.ours.tenant_id), str(field.ours.user_id)),
+        (str(field.theirs.tenant_id), str(field.theirs.user_id)),
+    )
+    own_seal = sealed.seal(*us)
+    forged = attacks.forgeries(sealed.key, us, them)
+    for target in field.owned:
+        row = attacks.new_row(target, field.ours, 5)
+        by_command = {
+            command: (text, values)
+            for command, text, values in attacks.statements(target, row | field.ours.rows[target.name])
+        }
+        seen = attempt(field.app, *us, *by_command["select"], seal=own_seal)
+        if seen != "1 rows":
+            leaks.append(f"{target.name}: its own tenant cannot read it: {seen}")
+        for name, seal in forged.items():
+            outcome = attempt(field.app, *us, *by_command["select all"], seal=seal)
+            if outcome != "0 rows":
+                leaks.append(f"{target.name}: select with a seal that is {name} gave {outcome}")
+        for name in ("no seal", "another tenant's", "another user's of the tenant", "ended"):
+            outcomes = {
+                "delete": attempt(field.app, *us, *by_command["delete"], seal=forged[name]),
+                "insert": attempt(field.app, *us, attacks.insert_statement(target, row), row, seal=forged[name]),
+            }
+            leaks += [
+                f"{target.name}: {command} with a seal that is {name} gave {outcome}"
+                for command, outcome in outcomes.items()
+                if outcome not in ({"0 rows"} if command == "delete" else set()) | {"InsufficientPrivilege"}
+            ]
+    assert leaks == []
 
 
 @pytest.mark.parametrize(
@@ -260,7 +295,8 @@ def test_functions_and_sequences(field: Field) -> None:
             found = [row[0] for row in field.app.execute("SELECT id FROM app.my_tenants()")]
         assert found == [party.tenant_id for party in seen]
     assert attempt(field.app, None, None, "SELECT app.create_tenant('mine')") == "InsufficientPrivilege"
-    sequences = [name for (name,) in field.loader.execute("SELECT sequencename FROM pg_sequences")]
+    asked = "SELECT schemaname || '.' || sequencename FROM pg_sequences"
+    sequences = [name for (name,) in field.loader.execute(asked)]
     assert sequences
     for name in sequences:
         for statement in ("SELECT nextval({})", "SELECT setval({}, 1)", "SELECT currval({})"):
@@ -302,6 +338,8 @@ def test_the_application_cannot_become_somebody_else(field: Field) -> None:
         "ALTER TABLE leads NO FORCE ROW LEVEL SECURITY",
         "DROP POLICY own_tenant ON leads",
         "SELECT * FROM schema_version",
+        "SELECT * FROM app.context_keys",
+        "SELECT * FROM app.context_changes",
         "CREATE TRIGGER t BEFORE INSERT ON leads EXECUTE FUNCTION suppress_redundant_updates_trigger()",
         "ALTER TABLE leads DISABLE ROW LEVEL SECURITY",
     ):

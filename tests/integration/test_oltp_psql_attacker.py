@@ -9,19 +9,22 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import psycopg
 import pytest
-from oltp_support import rows, shared_stores
+from oltp_support import TESTER, rows, sealed, shared_stores
 from psycopg import sql
 
+from penguinmails.oltp import contexts
 from penguinmails.oltp.connections import Role, connect
+from penguinmails.oltp.context_seals import ContextKey, Signer
 from penguinmails.oltp.seeding import seed
 from penguinmails.oltp.tables import TABLES, PersonalData
 from penguinmails.oltp.tenancy import Pool, open_pool, tenant_session
 from penguinmails.stack.stores import Stores
 
-__all__ = ["rows", "shared_stores"]
+__all__ = ["rows", "sealed", "shared_stores"]
 
 Rows = Callable[..., list[tuple[object, ...]]]
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -167,6 +170,13 @@ def test_no_catalogue_shows_samples(mallory: Connection) -> None:
         "UPDATE users SET email = 'someone@else.example'",
         "INSERT INTO users (email) VALUES ('someone@else.example')",
         "SELECT app.tenant_of_subscription('sub_x')",
+        "SELECT count(*) FROM app.context_keys",
+        "EXPLAIN SELECT FROM app.context_keys WHERE inner_block < '\\x80'",
+        "COPY app.context_keys TO STDOUT",
+        "INSERT INTO app.context_keys SELECT FROM app.context_keys",
+        "UPDATE app.context_keys SET accepted_until = NULL",
+        "CREATE OR REPLACE FUNCTION app.context_is_proven() RETURNS boolean LANGUAGE sql RETURN true",
+        "ALTER FUNCTION app.seal_is_valid() RESET search_path",
         "UPDATE email_messages SET content_storage_key = 'key of another'",
         "UPDATE email_messages SET xid = '1'",
         "INSERT INTO email_messages (direction, content_storage_key) VALUES ('outbound', 'key of another')",
@@ -222,7 +232,9 @@ def test_a_statement_prepared_under_the_drivers_name_is_never_run(pool: Pool, te
     with tenant_session(pool, tenants[0]) as session:
         names = session.execute("SELECT name, statement FROM pg_prepared_statements").fetchall()
         [enter] = [
-            name for name, statement in names if "app.current_tenant_id" in statement and "expect" not in statement
+            name
+            for name, statement in names
+            if "app.current_tenant_id" in statement and "expect_tenant" not in statement
         ]
         session.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(enter)))
         trap = sql.SQL("""
@@ -253,9 +265,13 @@ def test_nothing_else_stays_in_a_pooled_session(pool: Pool, tenants: list[uuid.U
 def test_what_others_run_shows_no_value(mallory: Connection, seeded: Stores, tenants: list[uuid.UUID]) -> None:
     running, done = threading.Event(), threading.Event()
     secret = "secret.person@example.com"
+    signer = Signer(ContextKey(bytes(32)))
 
     def victim() -> None:
-        with connect(seeded.oltp_app_url) as connection, tenant_session(connection, tenants[1]) as session:
+        with (
+            connect(seeded.oltp_app_url) as connection,
+            tenant_session(connection, tenants[1], signer=signer) as session,
+        ):
             session.execute("SELECT id FROM leads WHERE email = %s", [secret]).fetchall()
             running.set()
             done.wait(30)
@@ -271,6 +287,7 @@ def test_what_others_run_shows_no_value(mallory: Connection, seeded: Stores, ten
     assert "FROM leads WHERE email = $1" in told
     assert secret not in told
     assert str(tenants[1]) not in told
+    assert signer.key.key_id not in told
 
 
 def test_error_messages_tell_nothing_of_others(mallory: Connection, rows: Rows, tenants: list[uuid.UUID]) -> None:
@@ -316,3 +333,123 @@ def test_two_tenants_that_claim_one_subscription_get_nothing_of_it(
             assert platform.execute(ask, [stripe]).fetchone() == (None,)
         finally:
             mallory.execute("DELETE FROM subscriptions WHERE stripe_subscription_id = %s", [stripe])
+
+
+NAME_ANOTHER = "SELECT set_config('app.current_tenant_id', %s, false)"
+LEADS = "SELECT count(*) FROM leads"
+
+
+def test_open_whoever_knows_an_id_is_that_tenant(mallory: Connection, tenants: list[uuid.UUID]) -> None:
+    mallory.execute(NAME_ANOTHER, [str(tenants[1])])
+    assert mallory.execute(LEADS).fetchone() != (0,)
+
+
+def test_sealed_an_id_alone_opens_nothing(mallory: Connection, tenants: list[uuid.UUID], sealed: Signer) -> None:
+    mallory.execute(NAME_ANOTHER, [str(tenants[1])])
+    assert mallory.execute(LEADS).fetchone() == (0,)
+    mallory.execute(NAME_ANOTHER, [str(tenants[0])])
+    mallory.execute("SELECT set_config('app.current_user_id', '', false)")
+    mallory.execute("SELECT set_config('app.context_seal', %s, false)", [sealed.seal(str(tenants[0]), "")])
+    assert mallory.execute(LEADS).fetchone() != (0,)
+    # With a seal of its own it goes on trying to be another: before, within and after a statement.
+    name_another = "set_config('app.current_tenant_id', %(other)s::text, false)"
+    of_another = "tenant_id = %(other)s::text::uuid"
+    for statement in (
+        f"{LEADS} WHERE {name_another} <> ''",
+        f"WITH other AS MATERIALIZED (SELECT {name_another}) SELECT count(*) FROM other, leads WHERE leads.{of_another}",
+        f"SELECT count(id) FROM (SELECT {name_another}) AS other, LATERAL (SELECT id FROM leads WHERE {of_another}) AS own",
+        f"UPDATE leads SET name = 'mine' WHERE {of_another}",
+        f"UPDATE leads SET tenant_id = {name_another}::uuid",
+        f"INSERT INTO leads (tenant_id, email) VALUES (%(other)s::text::uuid, {name_another})",
+    ):
+        mallory.execute(NAME_ANOTHER, [str(tenants[0])])
+        try:
+            found = mallory.execute(statement, {"other": str(tenants[1])})  # type: ignore[call-overload]
+        except psycopg.errors.InsufficientPrivilege:
+            continue
+        mine = statement.startswith(LEADS)
+        assert (found.fetchone() != (0,)) == mine if found.description else found.rowcount == 0, statement
+    mallory.execute(NAME_ANOTHER, [str(tenants[1])])
+    assert mallory.execute(LEADS).fetchone() == (0,)
+
+
+def test_sealed_no_user_and_no_tenant_is_found_out(
+    mallory: Connection, rows: Rows, tenants: list[uuid.UUID], sealed: Signer
+) -> None:
+    [(user,)] = rows("SELECT user_id FROM tenant_users WHERE tenant_id = %s LIMIT 1", tenants[1])
+    mallory.execute("SELECT set_config('app.current_user_id', %s, false)", [str(user)])
+    assert mallory.execute("SELECT * FROM app.my_tenants()").fetchall() == []
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        mallory.execute("SELECT app.create_tenant('mine')")
+    for tenant in (tenants[1], uuid.uuid4()):
+        mallory.execute(NAME_ANOTHER, [str(tenant)])
+        with pytest.raises(psycopg.errors.NoDataFound):
+            mallory.execute("SELECT app.expect_tenant()")
+    with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification):
+        mallory.execute("SELECT app.expect_proof()")
+
+
+def test_plans_of_before_do_not_outlive_the_sealing(
+    mallory: Connection, seeded: Stores, tenants: list[uuid.UUID]
+) -> None:
+    mallory.execute(NAME_ANOTHER, [str(tenants[1])])
+    mallory.execute("SET plan_cache_mode = force_generic_plan")
+    mallory.execute("PREPARE before AS SELECT count(*) FROM leads")
+    mallory.execute("EXECUTE before")
+    mallory.execute("BEGIN")
+    mallory.execute("DECLARE kept CURSOR FOR SELECT email FROM leads")
+    try:
+        # Its transaction began before: whoever seals is told that it goes on.
+        assert contexts.seal(seeded, TESTER, wait=timedelta()).older_transactions == (mallory.info.backend_pid,)
+        mallory.execute("ROLLBACK")
+        again = contexts.seal(seeded, TESTER)
+        assert (again.changed, again.older_transactions) == (False, ())
+        assert mallory.execute("EXECUTE before").fetchone() == (0,)
+        mallory.execute("BEGIN")
+        mallory.execute("DECLARE kept CURSOR FOR SELECT email FROM leads")
+        assert mallory.execute("FETCH ALL FROM kept").fetchall() == []
+        mallory.execute("ROLLBACK")
+    finally:
+        contexts.open_(seeded, TESTER)
+
+
+def test_what_a_session_may_set_does_not_weaken_the_proof(
+    mallory: Connection, seeded: Stores, tenants: list[uuid.UUID], sealed: Signer
+) -> None:
+    told: list[str] = []
+    mallory.add_notice_handler(lambda notice: told.append(f"{notice.message_primary} {notice.message_detail}"))
+    for function in ("sha256(bytea) RETURNS bytea", "convert_to(text, name) RETURNS bytea"):
+        mallory.execute(f"CREATE FUNCTION pg_temp.{function} LANGUAGE sql RETURN ''::bytea")  # type: ignore[call-overload]
+    mallory.execute("CREATE TEMPORARY TABLE context_keys (key_id text, inner_block bytea, outer_block bytea)")
+    for setting in (
+        "search_path = pg_temp, pg_catalog, app, public",
+        "standard_conforming_strings = off",
+        "transform_null_equals = on",
+        "row_security = off",
+        "plan_cache_mode = force_custom_plan",
+        "client_min_messages = log",
+        "debug_print_parse = on",
+        "debug_print_rewritten = on",
+        "debug_print_plan = on",
+        "bytea_output = 'escape'",
+        "DateStyle = 'German'",
+        "TimeZone = 'Pacific/Kiritimati'",
+    ):
+        mallory.execute(f"SET {setting}")  # type: ignore[call-overload]
+    forged = Signer(ContextKey(bytes(32))).seal(str(tenants[1]), "")
+    for seal in (forged, f"1.{sealed.key.key_id}.{forged[20:]}", sealed.seal(str(tenants[0]), "")):
+        mallory.execute("SELECT set_config('app.context_seal', %s, false)", [seal])
+        mallory.execute("RESET app.current_user_id")
+        mallory.execute(NAME_ANOTHER, [str(tenants[1])])
+        assert mallory.execute("SELECT app.seal_is_valid()").fetchone() == (False,)
+    # The plans that it has printed show the values that it gave, and not the secret, which is read from a row.
+    printed = " ".join(" ".join(told).split())
+    assert as_in_plans(forged[2:18].encode()) in printed
+    for block in sealed.key.blocks():
+        assert block.hex() not in printed
+        assert as_in_plans(block[:8]) not in printed
+
+
+def as_in_plans(value: bytes) -> str:
+    """How debug_print_plan writes a value: signed bytes."""
+    return " ".join(str(byte - 256 if byte > 127 else byte) for byte in value)

@@ -8,21 +8,24 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import psycopg
 import pytest
-from oltp_support import rows, shared_stores, stores
+from oltp_support import TESTER, rows, sealed, shared_stores, stores
 
+from penguinmails.oltp import contexts
 from penguinmails.oltp.connections import Role, connect
+from penguinmails.oltp.context_seals import ContextKey, Signer
 from penguinmails.oltp.refusals import RowRefused
 from penguinmails.oltp.tenancy import Pool, create_tenant, my_tenants, open_pool, tenant_session, user_session
 from penguinmails.stack.embedded import Embedded
-from penguinmails.stack.errors import InputError, ServerError
+from penguinmails.stack.errors import InputError, ServerError, SettingsError
 from penguinmails.stack.stores import Stores
 
-__all__ = ["rows", "shared_stores", "stores"]
+__all__ = ["rows", "sealed", "shared_stores", "stores"]
 
 Rows = Callable[..., list[tuple[object, ...]]]
 A, B = uuid.UUID(int=10), uuid.UUID(int=11)
@@ -168,14 +171,16 @@ def test_many_sessions_over_few_connections_never_mix(tenants: Stores) -> None:
     assert mixed == []
 
 
-def test_context_and_statement_share_a_round_trip(tenants: Stores, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_context_and_statement_share_a_round_trip(tenants: Stores, tmp_path: Path, is_signed: bool) -> None:
+    signer = Signer(ContextKey(bytes(32))) if is_signed else None
     trace = tmp_path / "trace"
     with (
         psycopg.connect(tenants.oltp_app_url.get_secret_value(), autocommit=True) as connection,
         trace.open("wb") as file,
     ):
         connection.pgconn.trace(file.fileno())
-        with tenant_session(connection, A) as session:
+        with tenant_session(connection, A, signer=signer) as session:
             session.execute(ALL).fetchall()
         connection.pgconn.untrace()
     senders = re.findall(r"^(?:\S+ \S+\t)?([FB])\t", trace.read_text(), re.MULTILINE)
@@ -268,3 +273,64 @@ def test_an_unknown_tenant_is_told(pool: Pool, rows: Rows) -> None:
         ):
             session.execute(statement)  # type: ignore[arg-type]
     assert rows("SELECT (SELECT count(*) FROM email_events), (SELECT count(*) FROM admin_audit_events)") == [(0, 0)]
+
+
+def own_leads(
+    pool_or_connection: Pool | psycopg.Connection[tuple[object, ...]], signer: Signer | None = None
+) -> object:
+    with tenant_session(pool_or_connection, A, signer=signer) as session:
+        return session.execute(ALL).fetchall()
+
+
+def test_sealed_a_session_signs_itself_and_one_that_cannot_is_told(tenants: Stores, sealed: Signer) -> None:
+    with open_pool(tenants, max_connections=1) as pool:
+        assert own_leads(pool) == [("lead10@example.com",)]
+        with user_session(pool, uuid.uuid4()) as session:
+            assert my_tenants(session) == []
+        assert context_of(pool) == FORGOTTEN
+        assert "1." not in str(pool.signer)
+    with psycopg.connect(tenants.oltp_app_url.get_secret_value(), autocommit=True) as connection:
+        assert own_leads(connection, sealed) == [("lead10@example.com",)]
+        hours_ago = Signer(sealed.key, clock=lambda: datetime.now(UTC) - timedelta(hours=2))
+        for wrong in (None, Signer(ContextKey(bytes(32))), hours_ago):
+            with pytest.raises(SettingsError, match="PENGUINMAILS_CONTEXT_KEY") as error:
+                own_leads(connection, wrong)
+            assert str(A) not in str(error.value)
+        with pytest.raises(SettingsError, match="PENGUINMAILS_CONTEXT_KEY"), user_session(connection, A) as session:
+            my_tenants(session)
+
+
+def test_a_transaction_keeps_the_context_that_it_began_with(tenants: Stores, sealed: Signer) -> None:
+    brief = Signer(sealed.key, validity=timedelta(seconds=1))
+    with psycopg.connect(tenants.oltp_app_url.get_secret_value(), autocommit=True) as connection:
+        with tenant_session(connection, A, signer=brief) as session:
+            contexts.rotate(tenants, TESTER, keep_old=timedelta(seconds=1))
+            session.execute("SELECT pg_sleep(1.1)")
+            assert session.execute(ALL).fetchall() == [("lead10@example.com",)]
+        with pytest.raises(SettingsError):
+            own_leads(connection, sealed)  # its key has ended
+
+
+def test_rotating_the_key_ends_no_session_in_the_meantime(tenants: Stores, sealed: Signer) -> None:
+    with open_pool(tenants, max_connections=1) as before:
+        contexts.rotate(tenants, TESTER)
+        assert own_leads(before) == [("lead10@example.com",)]
+        with open_pool(tenants, max_connections=1) as after:
+            assert own_leads(after) == [("lead10@example.com",)]
+            assert after.signer != before.signer
+            contexts.rotate(tenants, TESTER, keep_old=timedelta())
+            for pool in (before, after):
+                with pytest.raises(SettingsError):
+                    own_leads(pool)
+
+
+def test_sealing_and_opening_is_seen_by_sessions_that_are_there(tenants: Stores, pool: Pool) -> None:
+    pool.signer = None  # as on a machine without the key
+    own_leads(pool)
+    contexts.seal(tenants, TESTER)
+    try:
+        with pytest.raises(SettingsError, match="is not set"):
+            own_leads(pool)
+    finally:
+        contexts.open_(tenants, TESTER)
+    assert own_leads(pool) == [("lead10@example.com",)]
