@@ -38,5 +38,21 @@ JOIN pg_catalog.pg_class AS parts ON parts.oid = links.inhrelid
 JOIN pg_catalog.pg_class AS wholes ON wholes.oid = links.inhparent
 WHERE parts.relkind IN ('i', 'I');
 
+-- name: small_tables
+-- Tables and partitions of so few pages, with their indexes.
+WITH small AS (
+    SELECT tables.oid, tables.relname
+    FROM pg_catalog.pg_class AS tables
+    WHERE tables.relnamespace = 'public'::regnamespace
+      AND tables.relkind = 'r'
+      AND pg_relation_size(tables.oid) <= %(pages)s * current_setting('block_size')::bigint
+)
+SELECT relname AS name FROM small
+UNION ALL
+SELECT indexes.relname
+FROM small
+JOIN pg_catalog.pg_index AS links ON links.indrelid = small.oid
+JOIN pg_catalog.pg_class AS indexes ON indexes.oid = links.indexrelid;
+
 -- name: as_if_large
 SET LOCAL enable_seqscan = off;

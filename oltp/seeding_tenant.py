@@ -89,22 +89,31 @@ def tenant_id_of(seed: int, number: int) -> UUID:
 
 def _add_people(dice: Dice, tenant: Tenant, times: dict[str, datetime]) -> list[UUID]:
     roles = (["owner"], ["admin"], ["member"], ["readonly"])[: dice.randint(1, 4)]
-    users = [dice.uuid_at(times["created"]) for _ in roles]
-    emails = [f"{role[0]}@{tenant.site}" for role in roles]
-    named = [(user, email, role) for user, email, role in zip(users, emails, roles, strict=True)]
-    tenant.groups.append(
-        TableRows(
-            "users", [{"id": user, "email": email, "name": f"The {role[0]}"} | times for user, email, role in named]
+    ids = [dice.uuid_at(times["created"]) for _ in roles]
+    users: list[Row] = []
+    for user_id, person in zip(ids, people(0, f"{tenant.site} team", len(ids)), strict=True):
+        given_name, _, family_name = person.name.partition(" ")
+        users.append(
+            times
+            | {
+                "id": user_id,
+                "name": person.name,
+                "given_name": given_name,
+                "family_name": family_name,
+                "email": f"{person.email.partition('@')[0]}@{tenant.site}",
+                "picture": f"https://images.example.com/people/{user_id.hex}.png",
+                "email_verified": times["created"],
+            }
         )
-    )
+    tenant.groups.append(TableRows("users", users))
     members = [
-        {"tenant_id": tenant.tenant_id, "user_id": user, "email": email, "roles": role} | times
-        for user, email, role in named
+        {"tenant_id": tenant.tenant_id, "user_id": user["id"], "email": user["email"], "roles": role} | times
+        for user, role in zip(users, roles, strict=True)
     ]
     tenant.groups.append(TableRows("tenant_users", members))
-    preferences = [{"id": dice.uuid_at(times["created"]), "user_id": user} | times for user in users]
+    preferences = [{"id": dice.uuid_at(times["created"]), "user_id": user_id} | times for user_id in ids]
     tenant.groups.append(TableRows("user_preferences", preferences))
-    return users
+    return ids
 
 
 def _add_domains(

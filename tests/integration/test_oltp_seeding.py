@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 
+import psutil
 import pytest
 from oltp_support import empty, rows, shared_stores, stores
 from psycopg import sql
@@ -14,8 +17,10 @@ from penguinmails.oltp import seeding
 from penguinmails.oltp.connections import Role, connect
 from penguinmails.oltp.partitions import rows_in_default_partitions
 from penguinmails.oltp.seeding import SCALES, seed
+from penguinmails.oltp.seeding_batch import make
+from penguinmails.oltp.seeding_scales import Seeding
 from penguinmails.oltp.tables import TABLES
-from penguinmails.stack.errors import InputError
+from penguinmails.stack.errors import InputError, ServerError
 from penguinmails.stack.stores import Stores
 
 __all__ = ["rows", "shared_stores", "stores"]
@@ -56,18 +61,20 @@ def test_the_same_seed_gives_the_same_rows_in_every_table(stores: Stores) -> Non
 SEED_AND_DIE = """
 import dataclasses, os, signal, sys
 from pydantic import SecretStr
-from penguinmails.oltp import seeding
+from penguinmails.oltp import seeding, seeding_batch
 from penguinmails.stack.stores import resolve
 stores = dataclasses.replace(resolve(), oltp_url=SecretStr(sys.stdin.readline().strip()))
 steps = int(sys.argv[1])
-original = seeding.copy_rows
-def counted(*arguments):
-    global steps
-    steps -= 1
-    if steps == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*arguments)
-seeding.copy_rows = counted
+def counted(original):
+    def count(*arguments):
+        global steps
+        steps -= 1
+        if steps == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments)
+    return count
+seeding_batch.copy_rows = counted(seeding_batch.copy_rows)
+seeding_batch.copy_encoded_rows = counted(seeding_batch.copy_encoded_rows)
 seeding.seed(stores, scale="tiny")
 """
 
@@ -87,6 +94,45 @@ def test_a_killed_seeding_goes_on(stores: Stores) -> None:
         assert done.returncode in (-9, 0), done.stderr
     seed(stores, scale="tiny")
     assert fingerprint(stores) == undisturbed
+
+
+def processes_of_seedings() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "seeding_processes" in " ".join(child.cmdline())]
+
+
+def test_processes_write_the_same_rows_and_one_that_is_killed_is_told(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(stores, scale="tiny")
+    alone = fingerprint(stores)
+    empty(stores)
+    monkeypatch.setattr(seeding, "_LEADS_TOGETHER", 1)  # a batch for each of the two tenants
+    held = f"penguinmails.oltp.seeding {Seeding('tiny', 1).tenant_id(0)}"
+    with ThreadPoolExecutor(1) as beside, connect(stores.oltp_url) as holder:
+        # The process that is to write the first tenant waits for us; the other one does its work.
+        holder.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [held])
+        reported: Queue[int] = Queue()
+        running = beside.submit(seed, stores, scale="tiny", processes=2, progress=reported.put)
+        assert [reported.get(), reported.get()] == [0, 1]
+        for process in processes_of_seedings():
+            process.kill()
+        with pytest.raises(ServerError, match="ended with the codes"):
+            running.result()
+    report = seed(stores, scale="tiny", processes=2)
+    assert (report.tenants, report.already_there) == (1, 1)
+    assert fingerprint(stores) == alone
+
+
+def test_a_seeding_that_is_stopped_ends_its_processes(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeding, "_LEADS_TOGETHER", 1)
+
+    def stop(tenants: int) -> None:
+        if tenants:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        seed(stores, scale="tiny", processes=2, progress=stop)
+    assert processes_of_seedings() == []
 
 
 def test_seeded_rows_agree_with_one_another(stores: Stores, rows: Rows) -> None:
@@ -123,10 +169,7 @@ def test_the_documented_scale_is_what_the_documents_say() -> None:
     tenants = 4
     messages = events = 0
     for place in range(tenants):
-        dice = seeding.dice_for(1, "documented", place)
-        plans = seeding.plan_ids(seeding.dice_for("plans"))
-        tenant = seeding.make_tenant(dice, 1, place, plans, leads=scale.leads, campaigns=scale.campaigns, addresses=8)
-        traffic = seeding.make_traffic(dice, tenant, leads_per_campaign=scale.leads_per_campaign, with_bodies=False)
+        traffic = make(Seeding("documented", 1), place).traffic
         messages += len(traffic.messages)
         events += len(traffic.events)
     assert (scale.tenants, scale.tenants * scale.campaigns, scale.tenants * scale.leads) == (500, 5_000, 100_000)
