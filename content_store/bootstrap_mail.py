@@ -21,7 +21,8 @@ import orjson
 from penguinmails.content_store.bootstrap_dictionary import BOOTSTRAP_CONTENT_BYTES, BOOTSTRAP_DICTIONARY_ID, FOLDER
 from penguinmails.content_store.codec import THOROUGH_LEVEL
 from penguinmails.content_store.dictionary_privacy import ordinary_words
-from penguinmails.content_store.dictionary_training import Sample, finalize, shared_content
+from penguinmails.content_store.dictionary_samples import Sample
+from penguinmails.content_store.dictionary_training import finalize, shared_content
 
 _SAMPLES = 600
 _SEED = 20_261_122

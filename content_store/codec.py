@@ -33,6 +33,11 @@ THOROUGH_LEVEL = 17
 MAX_MESSAGE_BYTES = 1 << 30
 """Nothing bigger is ever decompressed, whatever an index row says."""
 _COMPRESSORS_PER_THREAD = 8
+_MOST_HEADER_BYTES = 18
+"""Of a zstd frame (RFC 8878, section 3.1.1.1)."""
+_BIG_BYTES = 4 << 20
+"""Bigger frames are not copied only to put their magic number back, nor bigger messages only to be compared."""
+_PIECE_BYTES = 1 << 20
 _MAGIC = bytes.fromhex("28b52ffd")
 _REMEDY = "Run 'penguinmails content verify'."
 
@@ -44,6 +49,10 @@ class Dictionary:
     dictionary_id: int
     content: bytes = field(repr=False)
     level: int = FAST_LEVEL
+
+    def __reduce__(self) -> tuple[type[Dictionary], tuple[int, bytes, int]]:
+        """Without zstd's own forms, which stay in their process."""
+        return type(self), (self.dictionary_id, self.content, self.level)
 
     @cached_property
     def digested(self) -> zstd.ZstdDict:
@@ -84,7 +93,7 @@ def stated_size_bytes(frame: bytes, *, thing: str) -> int:
         ContentDamaged: it is no such frame.
     """
     try:
-        return zstd.get_frame_info(_whole(frame)).decompressed_size or 0
+        return zstd.get_frame_info(_whole(frame[:_MOST_HEADER_BYTES])).decompressed_size or 0
     except zstd.ZstdError as error:
         raise ContentDamaged(thing, "holds no zstd frame", _REMEDY) from error
 
@@ -110,13 +119,46 @@ def decompress(frame: bytes, dictionary: Dictionary, *, raw_size_bytes: int, thi
         raise ContentDamaged(thing, "has another dictionary than the index says", _REMEDY)
     try:
         decompressor = zstd.ZstdDecompressor(dictionary.digested)
+        frame = _begun(decompressor, frame)
         # One byte of room more than allowed: a frame that lies about its size shows itself without being unpacked.
-        raw = decompressor.decompress(_whole(frame), raw_size_bytes + 1)
+        raw = decompressor.decompress(frame, raw_size_bytes + 1)
     except zstd.ZstdError as error:
         raise ContentDamaged(thing, "cannot be decompressed (damaged zstd frame)", _REMEDY) from error
     if len(raw) != raw_size_bytes or not decompressor.eof or decompressor.unused_data:
         raise ContentDamaged(thing, "does not decompress to its stated size", _REMEDY)
     return raw
+
+
+def gives(frame: bytes, dictionary: Dictionary, raw: bytes, *, thing: str) -> bool:
+    """Returns whether `decompress` gives these bytes; a big message is compared piece by piece.
+
+    Raises:
+        ContentDamaged: as `decompress`.
+    """
+    if len(raw) <= _BIG_BYTES:
+        return decompress(frame, dictionary, raw_size_bytes=len(raw), thing=thing) == raw
+    expected, place, read = memoryview(raw), 0, 0
+    try:
+        decompressor = zstd.ZstdDecompressor(dictionary.digested)
+        rest = memoryview(_begun(decompressor, frame))
+        while not decompressor.eof and (read < len(rest) or not decompressor.needs_input):
+            more = rest[read : read + _PIECE_BYTES] if decompressor.needs_input else b""
+            read += len(more)
+            piece = decompressor.decompress(more, _PIECE_BYTES)
+            if expected[place : place + len(piece)] != piece:
+                return False
+            place += len(piece)
+    except zstd.ZstdError as error:
+        raise ContentDamaged(thing, "cannot be decompressed (damaged zstd frame)", _REMEDY) from error
+    return decompressor.eof and place == len(raw) and read == len(rest) and not decompressor.unused_data
+
+
+def _begun(decompressor: zstd.ZstdDecompressor, frame: bytes) -> bytes:
+    """Returns what is left to give to the decompressor; in one piece where that is cheap, which is faster."""
+    if len(frame) <= _BIG_BYTES or frame.startswith(_MAGIC):
+        return _whole(frame)
+    decompressor.decompress(_MAGIC)
+    return frame
 
 
 def _whole(frame: bytes) -> bytes:

@@ -14,17 +14,19 @@ import hashlib
 import struct
 import sys
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from penguinmails.content_store.bootstrap_dictionary import BOOTSTRAP_DICTIONARY_ID, shipped_dictionary
 from penguinmails.content_store.codec import FAST_LEVEL, THOROUGH_LEVEL, Dictionary, compress
-from penguinmails.content_store.dictionary_training import (
+from penguinmails.content_store.dictionary_samples import (
     MINIMUM_CORRESPONDENTS,
     Sample,
+    Train,
     choose_samples,
-    train_dictionary,
+    train_here,
 )
 from penguinmails.content_store.errors import ContentDamaged
 from penguinmails.content_store.index import QUERIES, Connection
@@ -58,11 +60,12 @@ _MOST_DICTIONARY_BYTES = 1 << 20
 class DictionaryCatalog:
     """Dictionaries by id, the most recently used in memory. Safe to share between threads."""
 
-    def __init__(self, bucket: Bucket, keys: KeyRing) -> None:
+    def __init__(self, bucket: Bucket, keys: KeyRing, *, train: Train = train_here) -> None:
         self._bucket = bucket
         self._keys = keys
+        self._train_it = train
         self._lock = threading.Lock()
-        self._one_trains = threading.Lock()
+        self._training: defaultdict[UUID, threading.Lock] = defaultdict(threading.Lock)
         self._known: OrderedDict[int, Dictionary] = OrderedDict()
         self._thorough_bytes_left = THOROUGH_BYTES
 
@@ -101,14 +104,31 @@ class DictionaryCatalog:
             bodies: a batch of one tenant's messages.
             at_step: told each step of a training that is now durable.
         """
-        with self._one_trains:  # the other workers of a hand-over wait for the dictionary instead of training their own
+        with self._lock:
             level = self._level(bodies)
+            one_trains = self._training[key.tenant_id]
+        # For a tenant's first dictionary the other workers of a hand-over wait; while a later one is trained they use the
+        # one there is.
+        if not one_trains.acquire(blocking=False):
+            newest_id, generation, _, _ = self._newest(connection, key.tenant_id)
+            if generation:
+                return self.for_reading(connection, newest_id).at_level(level)
+            one_trains.acquire()
+        try:
             return self._newest_or_better(connection, key, bodies, level, now, at_step).at_level(level)
+        finally:
+            one_trains.release()
 
     def _level(self, bodies: Sequence[BodyToStore]) -> int:
         batch_bytes = sum(len(body.raw_message) for body in bodies)
         self._thorough_bytes_left -= batch_bytes
         return THOROUGH_LEVEL if self._thorough_bytes_left >= 0 else FAST_LEVEL
+
+    @staticmethod
+    def _newest(connection: Connection, tenant_id: UUID) -> tuple[int, int, datetime | None, float]:
+        """Returns (id, generation, made at, ratio at training) of the tenant's newest dictionary, or of the bootstrap one."""
+        row = connection.execute(QUERIES["newest_dictionary"], {"tenant_id": tenant_id}).fetchone()
+        return (row[0], row[1], row[2], row[3]) if row else (BOOTSTRAP_DICTIONARY_ID, 0, None, 0.0)
 
     def _newest_or_better(
         self,
@@ -119,8 +139,7 @@ class DictionaryCatalog:
         now: datetime,
         at_step: AtStep,
     ) -> Dictionary:
-        row = connection.execute(QUERIES["newest_dictionary"], {"tenant_id": key.tenant_id}).fetchone()
-        newest_id, generation, created_at, trained_ratio = row or (BOOTSTRAP_DICTIONARY_ID, 0, None, 0.0)
+        newest_id, generation, created_at, trained_ratio = self._newest(connection, key.tenant_id)
         newest = self.for_reading(connection, newest_id).at_level(level)
         if len(bodies) < LEAST_MESSAGES or (created_at is not None and now - created_at < SHORTEST_LIFE):
             return newest
@@ -151,7 +170,7 @@ class DictionaryCatalog:
         at_step: AtStep,
     ) -> Dictionary | None:
         chosen = choose_samples(samples)
-        candidate = train_dictionary(chosen, _next_id(connection), level=level)
+        candidate = self._train_it(chosen, _next_id(connection), level=level)
         if candidate is None:
             return None
         new_ratio = ratio(candidate, trial)

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from penguinmails.content_store.bootstrap_dictionary import bootstrap_content
 from penguinmails.content_store.codec import FAST_LEVEL, Dictionary
 from penguinmails.content_store.dictionary_privacy import names_in, personal_places
+from penguinmails.content_store.dictionary_samples import MINIMUM_CORRESPONDENTS, MOST_BYTES_OF_A_MESSAGE, Sample
 from penguinmails.content_store.shared_windows import MOST_OWNERS, WINDOW_BYTES, SharedWindows
 
 if sys.version_info >= (3, 14):
@@ -35,26 +36,13 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-MINIMUM_CORRESPONDENTS = 5
-"""k: a piece of a dictionary was exchanged with at least so many different people."""
 MOST_DICTIONARY_BYTES = 400 << 10
-_MOST_SAMPLED_MESSAGES = 3_000
-_MOST_SAMPLED_BYTES = 16 << 20
-_MOST_BYTES_OF_A_MESSAGE = 64 << 10
 _LEAST_DICTIONARY_BYTES = 512
 _MOST_BRIDGED_BYTES = 256
 """A stretch between two new ones that is covered already is repeated up to this length."""
 _STATISTICS_MESSAGES = 600
 _TABLES_BYTES = 4 << 10
 _WORD_BYTE = re.compile(rb"[A-Za-z0-9\x80-\xff]")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One message to learn from."""
-
-    correspondent: str
-    raw: bytes
 
 
 @dataclass(frozen=True)
@@ -65,14 +53,6 @@ class Piece:
     """How many have each window of it, on average."""
     message: int
     content: bytes
-
-
-def choose_samples(samples: Sequence[Sample]) -> list[Sample]:
-    """Returns an even selection that training can work through in a few seconds."""
-    size_bytes = sum(min(len(sample.raw), _MOST_BYTES_OF_A_MESSAGE) for sample in samples)
-    step = max(1, -(-len(samples) // _MOST_SAMPLED_MESSAGES), -(-size_bytes // _MOST_SAMPLED_BYTES))
-    # In order of size, messages of one campaign stand together: each campaign gets its share, not a chance of one.
-    return sorted(samples, key=lambda sample: (len(sample.raw), sample.raw))[::step]
 
 
 def train_dictionary(
@@ -133,7 +113,7 @@ def shared_content(samples: Sequence[Sample], *, most_bytes: int = MOST_DICTIONA
 
 def shared_pieces(samples: Sequence[Sample]) -> list[Piece]:
     """Returns what enough correspondents have in common, in the messages' order, (nearly) without repetitions."""
-    texts = [sample.raw[:_MOST_BYTES_OF_A_MESSAGE] for sample in samples]
+    texts = [sample.raw[:MOST_BYTES_OF_A_MESSAGE] for sample in samples]
     people = {name: number for number, name in enumerate(dict.fromkeys(_person(s.correspondent) for s in samples))}
     owners = [people[_person(sample.correspondent)] % MOST_OWNERS for sample in samples]
     windows = SharedWindows(texts, owners, least_owners=MINIMUM_CORRESPONDENTS)

@@ -5,7 +5,7 @@ Belongs here: the classes. Does not belong here: addresses, subjects, bodies, ke
 
 from __future__ import annotations
 
-from penguinmails.stack.errors import InputError, IntegrityError, SettingsError
+from penguinmails.stack.errors import InputError, IntegrityError, ServerError, SettingsError
 
 
 class ContentUnknown(InputError):
@@ -42,3 +42,18 @@ class PackLost(IntegrityError):
 
 class AttachmentLost(PackLost):
     """An attachment that messages of the pack share was erased while the pack was built; building it again succeeds."""
+
+
+class SealingProcessEnded(ServerError):
+    """A process that seals messages for a hand-over ended before its work did; nothing was stored of it."""
+
+    @classmethod
+    def with_code(cls, exit_code: int | None) -> SealingProcessEnded:
+        """Returns the error for a process that ended with this exit code (a signal's number when negative)."""
+        how = "does not answer" if exit_code is None else f"ended (exit code {exit_code})"
+        return cls("process that seals messages", how, "Make room in memory, then run again: nothing is lost.")
+
+    @classmethod
+    def stopped(cls) -> SealingProcessEnded:
+        """Returns the error for work that comes after the hand-over was stopped."""
+        return cls("hand-over", "was stopped", "Run it again for the rest: nothing is lost.")

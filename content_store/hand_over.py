@@ -4,29 +4,40 @@ Claim messages of one tenant, write packs (pack_writer.py), tell the OLTP tier, 
 there. Every step may be the last one before the process dies; the next run continues from what is durable. Any number of
 hand-overs may run at once: they claim different messages, and the index takes each message once.
 
+Threads claim, store and commit; what costs most, sealing, is done by processes of their own (sealing_processes.py), so that
+a backlog uses every core. While one thread's messages are sealed the other waits for PostgreSQL or the object store.
+
 Belongs here: the loop and its report. Does not belong here: one pack's steps, reading, retention.
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from penguinmails.content_store.bucket import open_bucket
 from penguinmails.content_store.dictionary_catalog import DictionaryCatalog
-from penguinmails.content_store.errors import AttachmentLost, ContentDamaged, TenantKeyMissing, TenantKeyWrong
+from penguinmails.content_store.errors import (
+    AttachmentLost,
+    ContentDamaged,
+    SealingProcessEnded,
+    TenantKeyMissing,
+    TenantKeyWrong,
+)
 from penguinmails.content_store.index import QUERIES, Connection, connect, typed_errors
 from penguinmails.content_store.keys import KeyRing, key_source
-from penguinmails.content_store.pack_writer import PackToWrite, PackWritten, write_pack
+from penguinmails.content_store.pack_writer import NamedBody, PackToWrite, PackWritten, write_pack
 from penguinmails.content_store.ports import DEFAULT_GRACE, BodyToStore, MessageBodies, Progress, no_progress
 from penguinmails.content_store.retention_classes import RETENTION_CLASSES, retention_class
 from penguinmails.content_store.sealing import TenantKey
+from penguinmails.content_store.sealing_processes import SealingProcesses
 from penguinmails.content_store.steps import AtStep, HandOverStep, no_step
 from penguinmails.content_store.storage_layout import PackGroup, storage_key
 from penguinmails.content_store.sweeping import sweep
@@ -37,6 +48,7 @@ CLAIM_MESSAGES = 20_000
 CLAIM_BYTES = 32 << 20
 """Raw bytes a worker holds at a time; compressed they make a pack of 2 to 11 MiB."""
 WORKERS = 2
+"""Threads that claim and store, and as many processes that seal."""
 _REMOVE_BATCH = 5_000
 _PACK_ATTEMPTS = 3
 
@@ -99,7 +111,8 @@ def hand_over(
         day: only messages taken in on this UTC day.
         grace: how long a body stays in the OLTP tier after it was stored and read back.
         progress: told how many messages were just stored.
-        workers: threads, each with up to CLAIM_BYTES of messages in memory.
+        workers: threads, each with up to CLAIM_BYTES of messages in memory, and processes that seal for them; with one,
+            everything is done in this process.
         at_step: told each step that is now durable.
 
     Raises:
@@ -107,12 +120,8 @@ def hand_over(
     """
     started = time.monotonic()
     swept = sweep(stores, clock=clock)
-    run = _Run(stores, bodies, day, clock, progress, at_step)
-    with ThreadPoolExecutor(workers, thread_name_prefix="hand-over") as pool:
-        tasks = [pool.submit(run.work) for _ in range(workers)]
-    run.release()
-    for task in tasks:
-        task.result()
+    run = _Run(stores, bodies, day, clock, progress, at_step, workers)
+    run.work_in_threads()
     removed = _remove(bodies, clock() - grace, at_step)
     tally = run.tally
     return HandOverReport(
@@ -141,7 +150,10 @@ class _Run:
         clock: Callable[[], datetime],
         progress: Progress,
         at_step: AtStep,
+        workers: int,
     ) -> None:
+        self.workers = workers
+        self.processes = SealingProcesses(workers)
         self.stores = stores
         self.bodies = bodies
         self.day = day
@@ -151,30 +163,57 @@ class _Run:
         self.owner = uuid.uuid4()
         self.bucket: Bucket = open_bucket(stores)
         self.keys = KeyRing(key_source(stores))
-        self.dictionaries = DictionaryCatalog(self.bucket, self.keys)
+        self.dictionaries = DictionaryCatalog(self.bucket, self.keys, train=self.processes.train)
         self.tally = _Tally()
         self._one_caller = threading.Lock()
-        self._failed = threading.Event()
+        self._one_is_huge = threading.Lock()
+        self._stopped = threading.Event()
 
-    def work(self) -> None:
-        """Claims and stores until nothing waits, or until another worker has failed."""
+    def work_in_threads(self) -> None:
+        """Works until nothing waits; gives back what was claimed and not stored (refused tenants, or after a failure).
+
+        When a thread fails, or this one is interrupted (Ctrl-C, an ended Dagster run), the others stop within moments.
+        """
         try:
-            with typed_errors(), connect(self.stores) as connection:
-                while not self._failed.is_set() and (claimed := self._claim()):
-                    self.at_step(HandOverStep.CLAIMED)
-                    self._store(connection, claimed)
-        except BaseException:
-            self._failed.set()
-            raise
-
-    def release(self) -> None:
-        """Gives back what was claimed and not stored (refused tenants, or everything after a failure)."""
-        with self._one_caller:
+            with ThreadPoolExecutor(self.workers, thread_name_prefix="hand-over") as pool:
+                tasks = [pool.submit(self._work) for _ in range(self.workers)]
+                try:
+                    wait(tasks, return_when=FIRST_EXCEPTION)
+                finally:
+                    self._stopped.set()
+                    self.processes.stop()
+        finally:
             self.bodies.release(self.owner)
+        failures = [failure for task in tasks if (failure := task.exception())]
+        # What stopped the others comes before what they said of being stopped.
+        for failure in sorted(failures, key=lambda each: isinstance(each, SealingProcessEnded)):
+            raise failure
+
+    def _work(self) -> None:
+        with typed_errors(), connect(self.stores) as connection:
+            while not self._stopped.is_set() and self._claim_and_store(connection):
+                pass
+
+    def _claim_and_store(self, connection: Connection) -> bool:
+        """Hands over one claim; returns whether there was any.
+
+        Messages too big to have two of them in memory are claimed by one thread at a time.
+        """
+        with self._one_is_huge:
+            claimed = self._claim()
+            huge = sum(len(body.raw_message) for body in claimed) > CLAIM_BYTES
+            if huge:
+                self._store(connection, claimed)
+        if claimed and not huge:
+            self._store(connection, claimed)
+        return bool(claimed)
 
     def _claim(self) -> Sequence[BodyToStore]:
         with self._one_caller:
-            return self.bodies.claim(self.owner, max_messages=CLAIM_MESSAGES, max_bytes=CLAIM_BYTES, day=self.day)
+            claimed = self.bodies.claim(self.owner, max_messages=CLAIM_MESSAGES, max_bytes=CLAIM_BYTES, day=self.day)
+        if claimed:
+            self.at_step(HandOverStep.CLAIMED)
+        return claimed
 
     def _store(self, connection: Connection, claimed: Sequence[BodyToStore]) -> None:
         tenant_id = claimed[0].tenant_id
@@ -184,54 +223,57 @@ class _Run:
             # They stay claimed until the end of this run, so that the other tenants' messages come next.
             self._count(refused=len(claimed), problem=str(error))
             return
-        there = self._already_there(connection, claimed, key)
-        new = [body for body in claimed if body.message_id not in there]
-        dictionary = self.dictionaries.for_writing(connection, key, new, now=self.clock(), at_step=self.at_step)
-        for group, members in _grouped(new):
-            pack = PackToWrite(
-                group,
-                RETENTION_CLASSES[group.retention_class].keep_days,
-                key,
-                dictionary,
-                members,
-            )
-            written = self._write(connection, pack)
-            self._mark(members)
+        members = sorted(NamedBody(storage_key(tenant_id, body.message_id), body) for body in claimed)
+        there = self._already_there(connection, members, key)
+        new = [member for member in members if member.storage_key not in there] if there else members
+        dictionary = self.dictionaries.for_writing(
+            connection, key, [body for _, body in new], now=self.clock(), at_step=self.at_step
+        )
+        for group, of_group in _grouped(new):
+            keep_days = RETENTION_CLASSES[group.retention_class].keep_days
+            written = self._write(connection, PackToWrite(group, keep_days, key, dictionary, of_group))
+            self._mark(of_group)
             self._count(
                 messages=written.messages, raw_bytes=written.raw_bytes, stored_bytes=written.pack_bytes, packs=1
             )
-        known = [body for body in claimed if body.message_id in there]
-        if known:
-            self._mark(known)
-            self._count(already_there=len(known))
+        if there:
+            self._mark([member for member in members if member.storage_key in there])
+            self._count(already_there=len(there))
 
     def _write(self, connection: Connection, pack: PackToWrite) -> PackWritten:
         for attempts_left in reversed(range(_PACK_ATTEMPTS)):
             try:
-                return write_pack(connection, self.bucket, pack, clock=self.clock, at_step=self.at_step)
+                return write_pack(
+                    connection,
+                    self.bucket,
+                    pack,
+                    processes=self.processes,
+                    clock=self.clock,
+                    at_step=self.at_step,
+                )
             except AttachmentLost:  # erased between looking for it and committing: now the pack brings its own
                 if not attempts_left:
                     raise
         raise AssertionError("unreachable")
 
-    def _already_there(self, connection: Connection, claimed: Sequence[BodyToStore], key: TenantKey) -> set[uuid.UUID]:
-        """Returns the ids of messages that the index has: stored before a crash, or erased while they waited."""
-        by_key = {storage_key(body.tenant_id, body.message_id): body for body in claimed}
-        rows = connection.execute(QUERIES["objects_already_there"], {"storage_keys": list(by_key)}).fetchall()
+    def _already_there(self, connection: Connection, members: Sequence[NamedBody], key: TenantKey) -> set[str]:
+        """Returns storage keys that the index has: of messages stored before a crash, or erased while they waited."""
+        # As one text: psycopg looks at each element of a list, and no storage key needs to be quoted.
+        names = "{" + ",".join([member.storage_key for member in members]) + "}"
+        rows = connection.execute(QUERIES["objects_already_there"], {"storage_keys": names}).fetchall()
+        bodies = dict(members) if rows else {}
         for name, content_hash, erased in rows:
-            if not erased and content_hash is not None and key.digest(by_key[name].raw_message) != content_hash:
+            if not erased and content_hash is not None and key.digest(bodies[name].raw_message) != content_hash:
                 raise ContentDamaged(
                     f"message {name}",
                     "is stored already with other content",
                     "Find out who changed the body in the hand-over area; nothing was overwritten.",
                 )
-        return {by_key[name].message_id for name, _, _ in rows}
+        return {name for name, _, _ in rows}
 
-    def _mark(self, stored: Sequence[BodyToStore]) -> None:
+    def _mark(self, stored: Sequence[NamedBody]) -> None:
         with self._one_caller:
-            self.bodies.mark_stored(
-                [(body.tenant_id, body.message_id, storage_key(body.tenant_id, body.message_id)) for body in stored]
-            )
+            self.bodies.mark_stored([(body.tenant_id, body.message_id, name) for name, body in stored])
         self.at_step(HandOverStep.MARKED)
         self.progress(len(stored))
 
@@ -243,17 +285,19 @@ class _Run:
                 self.tally.problems[problem] = None
 
 
-def _grouped(bodies: Sequence[BodyToStore]) -> Iterator[tuple[PackGroup, list[BodyToStore]]]:
-    """Yields the messages of each pack: one retention class and month of intake, in order of message id."""
-    groups: dict[tuple[str, str, int, int], list[BodyToStore]] = defaultdict(list)
-    for body in bodies:
-        groups[body.direction, body.message_type, body.created.year, body.created.month].append(body)
-    merged: dict[PackGroup, list[BodyToStore]] = defaultdict(list)
-    for (direction, message_type, year, month), members in groups.items():
-        name = retention_class(direction, message_type).name
-        merged[PackGroup(members[0].tenant_id, name, date(year, month, 1))] += members
-    for group, members in merged.items():
-        yield group, sorted(members, key=lambda body: body.message_id.int)
+def _grouped(members: Sequence[NamedBody]) -> Iterator[tuple[PackGroup, list[NamedBody]]]:
+    """Yields the messages of each pack: one retention class and month of intake, in the order given."""
+    groups: dict[tuple[str, int, int], list[NamedBody]] = defaultdict(list)
+    for member in members:
+        body = member.body
+        groups[_class_name(body.direction, body.message_type), body.created.year, body.created.month].append(member)
+    for (name, year, month), of_group in groups.items():
+        yield PackGroup(of_group[0].body.tenant_id, name, date(year, month, 1)), of_group
+
+
+@functools.lru_cache(maxsize=64)
+def _class_name(direction: str, message_type: str) -> str:
+    return retention_class(direction, message_type).name
 
 
 def _remove(bodies: MessageBodies, stored_before: datetime, at_step: AtStep) -> int:

@@ -32,7 +32,7 @@ WHERE tenant_id = %(tenant_id)s
 -- Of these messages, the ones the index has: stored by an earlier attempt, or erased since.
 SELECT storage_key, content_hash, erased_at IS NOT NULL AS erased
 FROM content_objects
-WHERE storage_key = ANY(%(storage_keys)s);
+WHERE storage_key = ANY(%(storage_keys)s::text[]);
 
 -- name: record_pack
 -- Before anything is sent to the object store: no object exists that the index does not know.
@@ -78,7 +78,7 @@ CREATE TEMPORARY TABLE staged_objects (
 -- name: fill_staging
 COPY staged_objects (
     storage_key, raw_size_bytes, created_at, content_hash, compressed_size_bytes, frame_offset, wrapped_key, form
-) FROM STDIN;
+) FROM STDIN (FORMAT BINARY);
 
 -- name: add_staged_objects
 -- A message that another hand-over stored meanwhile keeps its first place; ours counts as dead in this pack. So does an

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
@@ -49,8 +51,7 @@ _MOST_DIRECTORY_BYTES = 1 << 28
 _REMEDY = "Run 'penguinmails content verify'; messages in other packs are not affected."
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One message in the directory."""
 
     message_id: UUID
@@ -81,6 +82,11 @@ class Directory:
     pack_id: UUID
     entries: Sequence[Entry]
 
+    @cached_property
+    def plain_bytes(self) -> bytes:
+        """What the directory says, before it is compressed and sealed."""
+        return _directory_bytes(self)
+
     def offsets(self) -> list[int]:
         """Returns the offset of each sealed message from the start of the pack."""
         offsets, next_offset = [], FIRST_FRAME_OFFSET
@@ -94,7 +100,7 @@ def build_pack(directory: Directory, sealed: Sequence[bytes], key: TenantKey) ->
     """Returns the bytes of a pack; `sealed` are the messages in the directory's order."""
     header = Header(directory.group.tenant_id, directory.pack_id, key.generation).to_bytes()
     messages_bytes = sum(map(len, sealed))
-    closed = seal(zstd.compress(_directory_bytes(directory), 9), _directory_key(key, directory.pack_id), header)
+    closed = seal(zstd.compress(directory.plain_bytes, 9), _directory_key(key, directory.pack_id), header)
     directory_offset = FIRST_FRAME_OFFSET + messages_bytes
     footer = _FOOTER_PAYLOAD.pack(directory_offset, len(closed), _MAGIC, VERSION)
     return b"".join(
@@ -116,7 +122,7 @@ def must_be_whole(pack: bytes, directory: Directory, key: TenantKey) -> None:
     thing = f"pack {directory.pack_id}"
     closed, header = _closed_directory(pack, thing=thing)
     opened = unseal(closed, _directory_key(key, header.pack_id), header.to_bytes(), thing=f"directory of {thing}")
-    if zstd.decompress(opened) != _directory_bytes(directory):
+    if zstd.decompress(opened) != directory.plain_bytes:
         raise ContentDamaged(thing, "did not survive building", "Test this machine's memory; nothing was stored.")
 
 

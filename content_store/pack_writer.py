@@ -10,29 +10,41 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
 import uuid_utils.compat
 
-from penguinmails.content_store import codec, message_parts
+from penguinmails.content_store import codec
 from penguinmails.content_store.codec import Dictionary
 from penguinmails.content_store.deletion import lock_tenant
 from penguinmails.content_store.errors import AttachmentLost, ContentDamaged, PackLost
 from penguinmails.content_store.index import QUERIES, Connection, Cursor
 from penguinmails.content_store.pack import Directory, Entry, build_pack, must_be_whole
 from penguinmails.content_store.ports import BodyToStore
-from penguinmails.content_store.sealed_message import SealedMessage, seal_message
+from penguinmails.content_store.sealed_batch import ListedAttachment, SealedBatch, UnsealedBatch
 from penguinmails.content_store.sealing import Form, TenantKey
+from penguinmails.content_store.sealing_processes import SealingProcesses
 from penguinmails.content_store.shared_attachments import Attachments, find_attachments
+from penguinmails.content_store.split_message import marked_cut
 from penguinmails.content_store.steps import AtStep, HandOverStep
 from penguinmails.content_store.storage_layout import LEASE, PackGroup, pack_key, storage_key
-from penguinmails.stack.errors import InputError, PlatformError
+from penguinmails.stack.errors import PlatformError
 from penguinmails.stack.object_store import Bucket
+
+_STAGED_TYPES = ("varchar", "int8", "timestamptz", "varchar", "int8", "int8", "bytea", "varchar")
+
+
+class NamedBody(NamedTuple):
+    """A message with its storage key, which is computed once."""
+
+    storage_key: str
+    body: BodyToStore
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class PackToWrite:
     keep_days: int
     key: TenantKey
     dictionary: Dictionary
-    bodies: Sequence[BodyToStore]
+    members: Sequence[NamedBody]
 
 
 @dataclass(frozen=True)
@@ -60,16 +72,20 @@ def write_pack(
     bucket: Bucket,
     pack: PackToWrite,
     *,
+    processes: SealingProcesses,
     clock: Callable[[], datetime],
     at_step: AtStep,
 ) -> PackWritten:
     """Stores the messages; afterwards the index points to them.
 
+    Args:
+        processes: where messages are sealed.
+
     Raises:
         PackLost: it took longer than the lease, or the tenant's key was dropped; nothing points to the pack.
         AttachmentLost: an attachment shared with older messages was erased meanwhile; write the pack again.
         ContentDamaged: what was read back is not what was sent; nothing points to the pack.
-        ServerError: the object store or the content database does not answer; run again.
+        ServerError: the object store, the content database or a sealing process does not answer; run again.
     """
     pack_id = uuid_utils.compat.uuid7()
     object_key = pack_key(pack.group, pack_id)
@@ -77,19 +93,28 @@ def write_pack(
     record_pack(connection, planned, object_key, pack.key, pack.dictionary.dictionary_id, now=clock())
     at_step(HandOverStep.PACK_RECORDED)
     try:
-        attachments = find_attachments(connection, pack.group, pack.key, pack.bodies)
-        directory, sealed = _seal(pack, pack_id, attachments)
-        content = build_pack(directory, [message.sealed for message in sealed], pack.key)
+        attachments = find_attachments(connection, pack.group, pack.key, [member.body for member in pack.members])
+        batch = _unsealed(pack, attachments)
+        made = processes.seal(batch, pack.key, pack.dictionary)
+        directory = _directory(pack, pack_id, attachments, batch, made)
+        staged = _staged_rows(batch, directory, made)
+        listed = list(_attachment_rows(pack, pack_id, attachments, made))
+        uses = attachments.uses(pack.group)
+        raw_bytes = sum(batch.raw_sizes_bytes[: len(pack.members)])
+        del attachments, batch
+        content = build_pack(directory, made.sealed, pack.key)
+        del made
         must_be_whole(content, directory, pack.key)
         at_step(HandOverStep.BUILT)
         digest = store_and_read_back(bucket, object_key, content, stored=lambda: at_step(HandOverStep.STORED))
         at_step(HandOverStep.READ_BACK)
-        _commit(connection, pack, directory, sealed, attachments, size_bytes=len(content), digest=digest, now=clock())
+        going_live = {"pack_id": pack_id, "size_bytes": len(content), "sha256": digest, "messages": len(staged)}
+        _commit(connection, pack, going_live, staged, uses, listed, now=clock())
     except (PlatformError, psycopg.Error):
         give_up(connection, bucket, pack_id, object_key, now=clock())
         raise
     at_step(HandOverStep.COMMITTED)
-    return PackWritten(len(pack.bodies), sum(len(body.raw_message) for body in pack.bodies), len(content))
+    return PackWritten(len(pack.members), raw_bytes, len(content))
 
 
 def record_pack(
@@ -128,81 +153,61 @@ def store_and_read_back(bucket: Bucket, object_key: str, content: bytes, *, stor
     return digest
 
 
-def _seal(pack: PackToWrite, pack_id: UUID, attachments: Attachments) -> tuple[Directory, list[SealedMessage]]:
-    """Seals the messages, then the attachments they bring."""
-    entries, sealed = list[Entry](), list[SealedMessage]()
-    for body in pack.bodies:
-        split = attachments.splits.get(body.message_id)
-        form, frame = (Form.WHOLE, None) if split is None else (Form.SPLIT, split.to_bytes())
-        message = _sealed(pack, body.message_id, body.raw_message, form, frame=frame)
-        sealed.append(message)
-        entries.append(_entry(pack, body.message_id, body.created, message))
-    for new in attachments.new:
-        message = _sealed(pack, new.attachment_id, new.content, Form.ATTACHMENT, content_hash=new.content_hash)
-        sealed.append(message)
-        entries.append(_entry(pack, new.attachment_id, new.created_at, message))
-    return Directory(pack.group, pack_id, entries), sealed
+def _unsealed(pack: PackToWrite, attachments: Attachments) -> UnsealedBatch:
+    """Returns the messages, then the attachments they bring."""
+    names = [member.storage_key for member in pack.members]
+    names += [storage_key(pack.group.tenant_id, new.attachment_id) for new in attachments.new]
+    contents = [member.body.raw_message for member in pack.members] + [new.content for new in attachments.new]
+    forms = [Form.WHOLE] * len(pack.members) + [Form.ATTACHMENT] * len(attachments.new)
+    hashes: list[str | None] = [None] * len(pack.members)
+    hashes += [new.content_hash for new in attachments.new]
+    abridged: list[bytes | None] = [None] * len(names)
+    raw_sizes_bytes = list(map(len, contents))
+    if attachments.splits:
+        for place, (_, body) in enumerate(pack.members):
+            split = attachments.splits.get(body.message_id)
+            if split is not None:
+                forms[place], contents[place] = Form.SPLIT, split.to_bytes()
+                hashes[place] = pack.key.digest(body.raw_message)
+                abridged[place] = split.abridged(attachments.secret)
+    return UnsealedBatch(pack.group.tenant_id, names, forms, contents, raw_sizes_bytes, hashes, abridged)
 
 
-def _sealed(
-    pack: PackToWrite,
-    own_id: UUID,
-    raw: bytes,
-    form: Form,
-    *,
-    frame: bytes | None = None,
-    content_hash: str | None = None,
-) -> SealedMessage:
-    tenant_id = pack.group.tenant_id
-    return seal_message(
-        raw,
-        tenant_id=tenant_id,
-        storage_key=storage_key(tenant_id, own_id),
-        key=pack.key,
-        dictionary=pack.dictionary,
-        form=form,
-        frame=frame,
-        content_hash=content_hash,
-    )
-
-
-def _entry(pack: PackToWrite, own_id: UUID, created_at: datetime, message: SealedMessage) -> Entry:
-    return Entry(own_id, created_at, message.raw_size_bytes, len(message.sealed), pack.dictionary.dictionary_id)
+def _directory(
+    pack: PackToWrite, pack_id: UUID, attachments: Attachments, batch: UnsealedBatch, made: SealedBatch
+) -> Directory:
+    ids = [body.message_id for _, body in pack.members] + [new.attachment_id for new in attachments.new]
+    created = [body.created for _, body in pack.members] + [new.created_at for new in attachments.new]
+    dictionaries = itertools.repeat(pack.dictionary.dictionary_id, len(ids))
+    columns = zip(ids, created, batch.raw_sizes_bytes, map(len, made.sealed), dictionaries, strict=True)
+    return Directory(pack.group, pack_id, list(itertools.starmap(Entry, columns)))
 
 
 def _commit(
     connection: Connection,
     pack: PackToWrite,
-    directory: Directory,
-    sealed: Sequence[SealedMessage],
-    attachments: Attachments,
+    going_live: dict[str, Any],
+    staged: Sequence[tuple[Any, ...]],
+    uses: Sequence[tuple[str, int, str]],
+    listed: Sequence[dict[str, Any]],
     *,
-    size_bytes: int,
-    digest: bytes,
     now: datetime,
 ) -> None:
-    group = pack.group
+    group, pack_id = pack.group, going_live["pack_id"]
     with connection.transaction(), connection.cursor() as cursor:
         lock_tenant(connection, pack.group.tenant_id)
-        cursor.execute(
-            QUERIES["pack_goes_live"],
-            {
-                "pack_id": directory.pack_id,
-                "size_bytes": size_bytes,
-                "sha256": digest,
-                "messages": len(sealed),
-                "now": now,
-            },
-        )
+        cursor.execute(QUERIES["pack_goes_live"], going_live | {"now": now})
         if cursor.rowcount != 1:
             raise PackLost(
-                f"pack {directory.pack_id}",
+                f"pack {pack_id}",
                 "took longer than its lease, or its tenant was erased meanwhile, and was given up",
                 "Run the hand-over again.",
             )
         cursor.execute(QUERIES["make_staging"])
         with cursor.copy(QUERIES["fill_staging"]) as copy:
-            copy.write(_staged_rows(directory, sealed))
+            copy.set_types(_STAGED_TYPES)
+            for row in staged:
+                copy.write_row(row)
         cursor.execute(
             QUERIES["add_staged_objects"],
             {
@@ -211,20 +216,20 @@ def _commit(
                 "ingest_month": group.ingest_month,
                 "keep_days": pack.keep_days,
                 "compression_algorithm": codec.ALGORITHM,
-                "pack_id": directory.pack_id,
+                "pack_id": pack_id,
                 "dictionary_id": pack.dictionary.dictionary_id,
                 "key_generation": pack.key.generation,
                 "now": now,
             },
         )
-        if attachments.splits:
-            _link(cursor, group, directory.pack_id, attachments)
-        cursor.executemany(QUERIES["add_attachment"], list(_attachment_rows(pack, directory, attachments)))
+        if uses:
+            _link(cursor, group, pack_id, uses)
+        cursor.executemany(QUERIES["add_attachment"], listed)
 
 
-def _link(cursor: Cursor, group: PackGroup, pack_id: UUID, attachments: Attachments) -> None:
+def _link(cursor: Cursor, group: PackGroup, pack_id: UUID, uses: Sequence[tuple[str, int, str]]) -> None:
     """Says which attachments each message uses; under the tenant's lock none of them can be erased meanwhile."""
-    message_keys, parts, hashes = zip(*attachments.uses(group), strict=True)
+    message_keys, parts, hashes = zip(*uses, strict=True)
     cursor.execute(
         QUERIES["link_attachments"],
         {
@@ -242,28 +247,36 @@ def _link(cursor: Cursor, group: PackGroup, pack_id: UUID, attachments: Attachme
         raise AttachmentLost(f"pack {pack_id}", "shares an attachment that was erased meanwhile", "Run it again.")
 
 
-def _attachment_rows(pack: PackToWrite, directory: Directory, attachments: Attachments) -> Iterator[dict[str, Any]]:
-    """Yields what the table of attachments says of these messages; only messages that seem to have any are parsed."""
-    for body in pack.bodies:
-        if not message_parts.may_have_attachments(body.raw_message):
-            continue
-        try:
-            found = message_parts.attachments(body.raw_message)
-        except InputError:  # too broken to be taken apart; it is kept whole all the same
-            continue
-        for item in found:
+def _attachment_rows(
+    pack: PackToWrite, pack_id: UUID, attachments: Attachments, made: SealedBatch
+) -> Iterator[dict[str, Any]]:
+    """Yields what the table of attachments says of these messages."""
+    for (name, body), found in zip(pack.members, made.attachments, strict=False):  # what follows are attachments
+        for item in found or ():
+            size_bytes, content_hash = _apart(item, body.message_id, attachments)
             yield {
                 "id": uuid_utils.compat.uuid7(),
                 "tenant_id": body.tenant_id,
-                "storage_key": storage_key(body.tenant_id, body.message_id),
-                "pack_id": directory.pack_id,
+                "storage_key": name,
+                "pack_id": pack_id,
                 "filename": _shown(item.filename, 255),
                 "mime_type": _shown(item.mime_type, 100) or "application/octet-stream",
-                "size_bytes": len(item.content),
+                "size_bytes": size_bytes,
                 "disposition": item.disposition,
                 "created_at": body.created,
-                "content_hash": pack.key.digest(item.content) if body.message_id in attachments.splits else None,
+                "content_hash": content_hash,
             }
+
+
+def _apart(item: ListedAttachment, message_id: UUID, attachments: Attachments) -> tuple[int, str | None]:
+    """Returns an attachment's size and, where it is stored apart, its keyed hash."""
+    split = attachments.splits.get(message_id)
+    number = marked_cut(item.beginning, attachments.secret) if split else None
+    if split is None or number is None:
+        return item.size_bytes, None
+    return item.size_bytes - len(item.beginning) + len(split.cuts[number].content), attachments.hashes[message_id][
+        number
+    ]
 
 
 def _shown(text: str | None, most_characters: int) -> str | None:
@@ -273,13 +286,20 @@ def _shown(text: str | None, most_characters: int) -> str | None:
     return text.replace("\0", "").encode("utf-8", "replace").decode()[:most_characters]
 
 
-def _staged_rows(directory: Directory, sealed: Sequence[SealedMessage]) -> bytes:
-    """Returns COPY's text format; every value is a number, hexadecimal, a time or a storage key, so nothing needs escapes."""
-    return "".join(
-        f"{message.storage_key}\t{message.raw_size_bytes}\t{entry.created_at.isoformat()}\t{message.content_hash}"
-        f"\t{entry.sealed_size_bytes}\t{offset}\t\\\\x{message.wrapped_key.hex()}\t{message.form}\n"
-        for message, entry, offset in zip(sealed, directory.entries, directory.offsets(), strict=True)
-    ).encode("ascii")
+def _staged_rows(batch: UnsealedBatch, directory: Directory, made: SealedBatch) -> list[tuple[Any, ...]]:
+    """Returns rows of the table that `make_staging` makes."""
+    return [
+        (name, entry.raw_size_bytes, entry.created_at, content_hash, entry.sealed_size_bytes, offset, wrapped_key, form)
+        for name, form, entry, offset, content_hash, wrapped_key in zip(
+            batch.storage_keys,
+            batch.forms,
+            directory.entries,
+            directory.offsets(),
+            made.content_hashes,
+            made.wrapped_keys,
+            strict=True,
+        )
+    ]
 
 
 def give_up(

@@ -10,7 +10,7 @@ import hmac
 from dataclasses import dataclass
 from uuid import UUID
 
-from penguinmails.content_store.codec import Dictionary, compress, decompress, stated_size_bytes
+from penguinmails.content_store.codec import Dictionary, compress, decompress, gives, stated_size_bytes
 from penguinmails.content_store.errors import ContentDamaged
 from penguinmails.content_store.sealing import Form, TenantKey, message_context, new_data_key, seal, unseal
 
@@ -28,36 +28,35 @@ class SealedMessage:
 
 
 def seal_message(
-    raw: bytes,
+    content: bytes,
     *,
     tenant_id: UUID,
     storage_key: str,
     key: TenantKey,
     dictionary: Dictionary,
     form: Form = Form.WHOLE,
-    frame: bytes | None = None,
+    raw_size_bytes: int | None = None,
     content_hash: str | None = None,
 ) -> SealedMessage:
     """Compresses and seals a message, then unseals and decompresses it again as a reader would and compares.
 
     Args:
-        raw: the message, or the attachment.
-        frame: of a split message, what is stored of it instead of all of it.
-        content_hash: the keyed hash of `raw`, where it is known already.
+        content: the message, the attachment, or of a split message what `join_message` takes.
+        raw_size_bytes: of a split message, the size of the original.
+        content_hash: of a split message, the keyed hash of the original; otherwise where it is known already.
 
     Raises:
         ContentDamaged: what came back is not what went in; nothing was stored.
     """
-    stored = raw if frame is None else frame
+    size_bytes = len(content) if raw_size_bytes is None else raw_size_bytes
     data_key = new_data_key()
-    context = message_context(form, tenant_id, storage_key, len(raw))
-    sealed = seal(compress(stored, dictionary), data_key, context)
-    message = SealedMessage(storage_key, len(raw), content_hash or key.digest(raw), key.wrap(data_key), sealed, form)
-    if _opened(message, data_key, context, dictionary) != stored:
-        raise ContentDamaged(
-            f"message {storage_key}", "did not survive compression", "Test this machine's memory; nothing was stored."
-        )
-    return message
+    context = message_context(form, tenant_id, storage_key, size_bytes)
+    sealed = seal(compress(content, dictionary), data_key, context)
+    thing = f"message {storage_key}"
+    if not gives(unseal(sealed, data_key, context, thing=thing), dictionary, content, thing=thing):
+        raise ContentDamaged(thing, "did not survive compression", "Test this machine's memory; nothing was stored.")
+    digest = key.digest(content) if content_hash is None else content_hash
+    return SealedMessage(storage_key, size_bytes, digest, key.wrap(data_key), sealed, form)
 
 
 def open_frame(message: SealedMessage, *, tenant_id: UUID, key: TenantKey, dictionary: Dictionary) -> bytes:
@@ -67,9 +66,14 @@ def open_frame(message: SealedMessage, *, tenant_id: UUID, key: TenantKey, dicti
         ContentDamaged: it is not what was stored under this storage key.
         TenantKeyWrong: the tenant's key does not open it.
     """
-    data_key = key.unwrap(message.wrapped_key, thing=f"message {message.storage_key}")
+    thing = f"message {message.storage_key}"
+    data_key = key.unwrap(message.wrapped_key, thing=thing)
     context = message_context(message.form, tenant_id, message.storage_key, message.raw_size_bytes)
-    return _opened(message, data_key, context, dictionary)
+    frame = unseal(message.sealed, data_key, context, thing=thing)
+    size_bytes = message.raw_size_bytes
+    if message.form is Form.SPLIT:  # its frame is smaller than the message; that it says how much is sealed with it
+        size_bytes = min(size_bytes, stated_size_bytes(frame, thing=thing))
+    return decompress(frame, dictionary, raw_size_bytes=size_bytes, thing=thing)
 
 
 def open_message(message: SealedMessage, *, tenant_id: UUID, key: TenantKey, dictionary: Dictionary) -> bytes:
@@ -96,12 +100,3 @@ def must_be_what_was_stored(raw: bytes, message: SealedMessage, key: TenantKey) 
             "is not what was stored (its hash differs)",
             "Run 'penguinmails content verify'.",
         )
-
-
-def _opened(message: SealedMessage, data_key: bytes, context: bytes, dictionary: Dictionary) -> bytes:
-    thing = f"message {message.storage_key}"
-    frame = unseal(message.sealed, data_key, context, thing=thing)
-    size_bytes = message.raw_size_bytes
-    if message.form is Form.SPLIT:  # its frame is smaller than the message; that it says how much is sealed with it
-        size_bytes = min(size_bytes, stated_size_bytes(frame, thing=thing))
-    return decompress(frame, dictionary, raw_size_bytes=size_bytes, thing=thing)

@@ -11,7 +11,7 @@ Belongs here: which attachments a pack brings, which are there already. Does not
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -20,7 +20,7 @@ import uuid_utils.compat
 from penguinmails.content_store.index import QUERIES, Connection
 from penguinmails.content_store.ports import BodyToStore
 from penguinmails.content_store.sealing import TenantKey
-from penguinmails.content_store.split_message import SplitMessage, split_message
+from penguinmails.content_store.split_message import SplitMessage, new_secret, split_message
 from penguinmails.content_store.storage_layout import PackGroup, storage_key
 
 
@@ -43,6 +43,8 @@ class Attachments:
     hashes: dict[UUID, tuple[str, ...]]
     """Keyed hashes of each split message's attachments, in order."""
     new: Sequence[NewAttachment]
+    secret: bytes = field(default_factory=new_secret, repr=False)
+    """Of the marks in the abridged messages."""
 
     def uses(self, group: PackGroup) -> list[tuple[str, int, str]]:
         """Returns (storage key of the message, number of the part, keyed hash)."""

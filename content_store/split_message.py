@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from penguinmails.content_store.errors import ContentDamaged
@@ -29,6 +30,10 @@ _COUNT = struct.Struct("<H")
 _CUT = struct.Struct("<QQIB")
 _LINE_ENDINGS = {1: b"\n", 2: b"\r\n"}
 _MOST_CUTS = 1_000
+_PIECE_CHARACTERS = 1 << 18
+"""Attachments are encoded piece by piece: as one list of lines, one of 100 MB would take twice that again."""
+_MARK = struct.Struct("<16sI")
+MARK_BYTES = _MARK.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,6 @@ class Cut:
     line_characters: int
     line_ending: int
     content: bytes
-
-    def encoded(self) -> bytes:
-        return _encoded(self.content, self.line_characters, self.line_ending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,28 @@ class SplitMessage:
         recipe = [_CUT.pack(cut.offset, len(cut.content), cut.line_characters, cut.line_ending) for cut in self.cuts]
         return b"".join([_COUNT.pack(len(recipe)), *recipe, self.rest])
 
+    def abridged(self, secret: bytes) -> bytes:
+        """Returns the message with a mark in each attachment's place: as small as `rest`, and with the same parts.
+
+        Args:
+            secret: 16 bytes that nobody can have written into a message.
+        """
+        parts, done = list[bytes](), 0
+        for number, cut in enumerate(self.cuts):
+            parts += [self.rest[done : cut.offset], base64.b64encode(_MARK.pack(secret, number))]
+            done = cut.offset
+        return b"".join([*parts, self.rest[done:]])
+
+
+def new_secret() -> bytes:
+    """Returns what `SplitMessage.abridged` takes."""
+    return os.urandom(16)
+
+
+def marked_cut(decoded: bytes, secret: bytes) -> int | None:
+    """Returns which cut's mark an attachment of an abridged message begins with; None where it was never taken out."""
+    return int(_MARK.unpack_from(decoded)[1]) if decoded.startswith(secret) and len(decoded) >= MARK_BYTES else None
+
 
 def split_message(raw: bytes) -> SplitMessage | None:
     """Takes the large attachments out; None where there are none that come back bit for bit."""
@@ -70,19 +94,21 @@ def split_message(raw: bytes) -> SplitMessage | None:
             continue
         start = end_of_headers.end()
         after = _END_OF_BLOCK.search(raw, start)
-        block = raw[start : after.start() if after else len(raw)].rstrip(b"\r\n")
-        place = start + len(block)
-        cut = _cut(block, kept_bytes + start - done)
+        end = after.start() if after else len(raw)
+        while end > start and raw[end - 1] in b"\r\n":
+            end -= 1
+        place = end
+        cut = _cut(raw, start, end, kept_bytes + start - done)
         if cut is not None:
             kept.append(raw[done:start])
             kept_bytes += start - done
-            done = place
+            done = end
             cuts.append(cut)
     if not cuts:
         return None
     split = SplitMessage(b"".join([*kept, raw[done:]]), tuple(cuts))
-    joined = join_message(split.to_bytes(), [cut.content for cut in cuts], thing="message")
-    return split if joined == raw else None
+    joined = _joined(split.to_bytes(), [cut.content for cut in cuts], thing="message")
+    return split if _are(joined, memoryview(raw)) else None
 
 
 def join_message(frame: bytes, contents: Sequence[bytes | None], *, thing: str) -> bytes:
@@ -95,6 +121,11 @@ def join_message(frame: bytes, contents: Sequence[bytes | None], *, thing: str) 
     Raises:
         ContentDamaged: these are not the frame and the attachments of one message.
     """
+    return b"".join(_joined(frame, contents, thing=thing))
+
+
+def _joined(frame: bytes, contents: Sequence[bytes | None], *, thing: str) -> Iterator[bytes]:
+    """Yields the message piece by piece."""
     try:
         (count,) = _COUNT.unpack_from(frame)
         recipe = [_CUT.unpack_from(frame, _COUNT.size + number * _CUT.size) for number in range(count)]
@@ -102,32 +133,51 @@ def join_message(frame: bytes, contents: Sequence[bytes | None], *, thing: str) 
         recipe = []
     if len(recipe) != len(contents) or not recipe:
         raise ContentDamaged(thing, "names other attachments than the index", "Run 'penguinmails content check'.")
-    rest, parts, done = frame[_COUNT.size + count * _CUT.size :], list[bytes](), 0
+    rest, done = frame[_COUNT.size + count * _CUT.size :], 0
     for (offset, size_bytes, line_characters, line_ending), content in zip(recipe, contents, strict=True):
         if not done <= offset <= len(rest) or (content is not None and len(content) != size_bytes):
             raise ContentDamaged(thing, "does not fit its attachments", "Run 'penguinmails content verify'.")
-        parts += [rest[done:offset], b"" if content is None else _encoded(content, line_characters, line_ending)]
+        yield rest[done:offset]
+        if content is not None:
+            yield from _encoded(content, line_characters, line_ending)
         done = offset
-    return b"".join([*parts, rest[done:]])
+    yield rest[done:]
 
 
-def _cut(block: bytes, offset: int) -> Cut | None:
-    first, newline, _ = block.partition(b"\n")
-    line_ending = 2 if first.endswith(b"\r") else 1
-    characters = len(first) - (line_ending == 2)
-    if len(block) * 3 // 4 < LEAST_ATTACHMENT_BYTES or not 0 < characters < 1 << 32:
+def _cut(raw: bytes, start: int, end: int, offset: int) -> Cut | None:
+    newline = raw.find(b"\n", start, end)
+    first_end = end if newline < 0 else newline
+    line_ending = 2 if newline > start and raw[newline - 1] == ord("\r") else 1
+    characters = first_end - start - (line_ending == 2)
+    if (end - start) * 3 // 4 < LEAST_ATTACHMENT_BYTES or not 0 < characters < 1 << 32:
         return None
-    text = block.replace(_LINE_ENDINGS[line_ending], b"") if newline else block
+    block = memoryview(raw)[start:end]
     try:
-        content = base64.b64decode(text, validate=True)
+        content = binascii.a2b_base64(block)  # forgiving: whether it comes back as it was is seen right below
     except binascii.Error:
         return None
-    if len(content) < LEAST_ATTACHMENT_BYTES or _encoded(content, characters, line_ending) != block:
+    if len(content) < LEAST_ATTACHMENT_BYTES or not _are(_encoded(content, characters, line_ending), block):
         return None
     return Cut(offset, characters, line_ending, content)
 
 
-def _encoded(content: bytes, line_characters: int, line_ending: int) -> bytes:
-    text, ending = base64.b64encode(content), _LINE_ENDINGS.get(line_ending, b"\n")
-    step = max(1, line_characters)
-    return ending.join([text[start : start + step] for start in range(0, len(text), step)])
+def _encoded(content: bytes, line_characters: int, line_ending: int) -> Iterator[bytes]:
+    """Yields the lines of an attachment in base64, many at a time."""
+    ending, step = _LINE_ENDINGS.get(line_ending, b"\n"), max(1, line_characters)
+    # Four lines are a whole number of groups: four characters for three bytes each.
+    piece_bytes, view = max(1, _PIECE_CHARACTERS // (4 * step)) * 3 * step, memoryview(content)
+    for start in range(0, len(content), piece_bytes):
+        text = base64.b64encode(view[start : start + piece_bytes])
+        if start:
+            yield ending
+        yield ending.join([text[place : place + step] for place in range(0, len(text), step)])
+
+
+def _are(pieces: Iterator[bytes], expected: memoryview) -> bool:
+    """Returns whether the pieces, one after the other, are these bytes."""
+    place = 0
+    for piece in pieces:
+        if expected[place : place + len(piece)] != piece:
+            return False
+        place += len(piece)
+    return place == len(expected)

@@ -96,13 +96,13 @@ class MessageBodies:
                 connection.execute(_QUERIES["free_claims_of_the_dead"])
             with connection.transaction(), connection.cursor(binary=True, row_factory=class_row(BodyToStore)) as cursor:
                 bodies = cursor.execute(_QUERIES["claim"], limits).fetchall()
-        return sorted(bodies, key=lambda body: (body.created, body.message_id))
+        return sorted(bodies, key=lambda body: (body.created, body.message_id.int))
 
     def mark_stored(self, stored: Sequence[tuple[UUID, UUID, str]]) -> None:
         """Notes the storage keys (tenant, message, key); the bodies stay until remove_stored()."""
         values = {
-            "tenant_ids": [tenant_id for tenant_id, _, _ in stored],
-            "message_ids": [message_id for _, message_id, _ in stored],
+            "tenant_ids": _uuids([tenant_id for tenant_id, _, _ in stored]),
+            "message_ids": _uuids([message_id for _, message_id, _ in stored]),
             "storage_keys": [storage_key for _, _, storage_key in stored],
         }
         with connect(self._url, Role.LOADER) as connection:
@@ -205,6 +205,11 @@ class MessageBodies:
             if owner not in self._owners:
                 self._alive.execute(_QUERIES["live"], {"owner": owner})
                 self._owners.add(owner)
+
+
+def _uuids(values: Sequence[UUID]) -> str:
+    """Returns an array as PostgreSQL writes it: psycopg looks at each element of a list, which takes ten times as long."""
+    return "{" + ",".join([value.hex for value in values]) + "}"
 
 
 def _bounds(day: date | None) -> dict[str, datetime | None]:

@@ -33,6 +33,11 @@ CREATE TABLE hand_over_area.bodies (
     message_id uuid PRIMARY KEY, tenant_id uuid NOT NULL, created timestamptz NOT NULL, direction text NOT NULL,
     message_type text NOT NULL, correspondent text NOT NULL, raw_message bytea, storage_key text, stored_at timestamptz,
     claimed_by uuid, campaign_id uuid);
+CREATE INDEX ON hand_over_area.bodies (created, message_id) WHERE stored_at IS NULL;
+CREATE INDEX ON hand_over_area.bodies (tenant_id, created, message_id) WHERE stored_at IS NULL;
+CREATE INDEX ON hand_over_area.bodies (claimed_by) WHERE claimed_by IS NOT NULL;
+CREATE INDEX ON hand_over_area.bodies (stored_at) WHERE stored_at IS NOT NULL;
+ALTER TABLE hand_over_area.bodies ALTER COLUMN raw_message SET STORAGE EXTERNAL;
 """
 
 
@@ -158,7 +163,7 @@ class HandOverArea:
             " stored_at = coalesce(stored_at, now())"
             " FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS named (tenant_id, message_id, key)"
             " WHERE bodies.tenant_id = named.tenant_id AND bodies.message_id = named.message_id",
-            [[row[place] for row in stored] for place in range(3)],
+            ["{" + ",".join(str(row[place]) for row in stored) + "}" for place in range(3)],
         )
 
     def release(self, owner: UUID) -> None:

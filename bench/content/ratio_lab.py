@@ -24,7 +24,8 @@ from corpora import cold_outreach, html_campaigns, real_mail
 from penguinmails.content_store import dictionary_training
 from penguinmails.content_store.bootstrap_dictionary import bootstrap_dictionary
 from penguinmails.content_store.codec import FAST_LEVEL, THOROUGH_LEVEL, Dictionary, compress
-from penguinmails.content_store.dictionary_training import Sample, choose_samples, train_dictionary
+from penguinmails.content_store.dictionary_samples import Sample, choose_samples
+from penguinmails.content_store.dictionary_training import train_dictionary
 from penguinmails.content_store.sealing import SEAL_BYTES
 
 if sys.version_info >= (3, 14):

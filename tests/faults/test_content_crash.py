@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import mailbox
+import os
 import signal
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
+import psutil
 import pytest
 from content_crash_child import Orders, run_and_die
 from content_support import NOON, TENANT_A, HandOverArea, bodies, connect_to_index, make_template, stores_of
@@ -17,6 +19,7 @@ from penguinmails.content_store import checking
 from penguinmails.content_store.certificates import check_chain
 from penguinmails.content_store.compaction import compact
 from penguinmails.content_store.erasure import request_erasure, run_erasures
+from penguinmails.content_store.errors import SealingProcessEnded
 from penguinmails.content_store.export import ExportScope, export_messages, storage_keys
 from penguinmails.content_store.export_formats import Format
 from penguinmails.content_store.hand_over import hand_over
@@ -89,6 +92,58 @@ def test_a_killed_hand_over_is_continued(
     after_lease = NOON + timedelta(hours=1) + 2 * LEASE
     sweep(stores, clock=lambda: after_lease)
     assert_whole(stores, area, bucket, messages)
+
+
+def test_a_hand_over_whose_sealing_process_is_killed_is_continued(
+    stores: Stores, area: HandOverArea, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penguinmails.content_store.hand_over.CLAIM_MESSAGES", 4)
+    monkeypatch.setattr("penguinmails.content_store.sealing_processes._WORTH_IT_BYTES", 0)
+    messages = bodies(40)
+    area.add(*messages)
+    killed: list[psutil.Process] = []
+
+    def kill_one(step: StrEnum) -> None:
+        if step is HandOverStep.BUILT and not killed:
+            killed.extend(sealing_children())
+            for child in killed:
+                child.kill()
+
+    with pytest.raises(SealingProcessEnded, match="-9"):
+        hand_over(stores, area, clock=lambda: NOON, at_step=kill_one)
+    assert len(killed) == 2
+    assert not sealing_children()
+    assert 0 < area.unstored() < len(messages)
+    hand_over(stores, area, clock=lambda: NOON)
+    sweep(stores, clock=lambda: NOON + 2 * LEASE)
+    assert_whole(stores, area, bucket, messages)
+
+
+def test_an_interrupted_hand_over_stops_with_its_processes(
+    stores: Stores, area: HandOverArea, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penguinmails.content_store.hand_over.CLAIM_MESSAGES", 4)
+    monkeypatch.setattr("penguinmails.content_store.sealing_processes._WORTH_IT_BYTES", 0)
+    messages = bodies(200)
+    area.add(*messages)
+    interrupted: list[StrEnum] = []
+
+    def interrupt(step: StrEnum) -> None:
+        if step is HandOverStep.BUILT and not interrupted:
+            interrupted.append(step)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        hand_over(stores, area, clock=lambda: NOON, at_step=interrupt)
+    assert not sealing_children()
+    assert area.unstored() > 0
+    hand_over(stores, area, clock=lambda: NOON)
+    sweep(stores, clock=lambda: NOON + 2 * LEASE)
+    assert_whole(stores, area, bucket, messages)
+
+
+def sealing_children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "sealing_processes" in " ".join(child.cmdline())]
 
 
 def area_missing(step: HandOverStep, messages: int) -> int:

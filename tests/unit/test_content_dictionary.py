@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 
 from penguinmails.content_store.bootstrap_dictionary import bootstrap_dictionary
 from penguinmails.content_store.dictionary_catalog import ratio
-from penguinmails.content_store.dictionary_training import (
-    MINIMUM_CORRESPONDENTS,
-    Sample,
-    choose_samples,
-    shared_content,
-    shared_pieces,
-    train_dictionary,
-)
+from penguinmails.content_store.dictionary_samples import MINIMUM_CORRESPONDENTS, Sample, choose_samples
+from penguinmails.content_store.dictionary_training import shared_content, shared_pieces, train_dictionary
 from penguinmails.content_store.shared_windows import WINDOW_BYTES, SharedWindows
 
 SYLLABLES = ("ka", "zor", "mi", "vex", "tu", "qua", "bryn", "lo", "pha", "rik", "wo", "jes")
