@@ -88,7 +88,9 @@ def compact(
 def _write_base(build: Build, landing: Landing, position: Position, progress: Callable[[int], None]) -> Manifest:
     batch = position.batch + 1
     written = {
-        source.table: landing.write(source, batch, _rows(build, source), whole=True, progress=progress)
+        source.table: landing.write(
+            source, batch, _rows(build, source), whole=True, send_at_once=True, progress=progress
+        )
         for source in SOURCES
     }
     manifest = Manifest(
@@ -100,8 +102,6 @@ def _write_base(build: Build, landing: Landing, position: Position, progress: Ca
         fingerprints=landing.manifest(position.batch).fingerprints,
         contents={table: landed.content for table, landed in written.items()},
     )
-    for landed in written.values():
-        landing.send(landed)
     landing.complete(manifest)
     return manifest
 

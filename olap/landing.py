@@ -15,6 +15,7 @@ import hashlib
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -187,22 +188,33 @@ class Landing:
         *,
         whole: bool,
         days: Days | None = None,
+        send_at_once: bool = False,
         progress: Callable[[int], None] = lambda _: None,
     ) -> LandedSource:
-        """Writes rows into Parquet files on this machine; `send` brings them into the object store."""
+        """Writes rows into Parquet files on this machine.
+
+        Args:
+            send_at_once: each file is sent while the next is being written, for rows that will be landed in any case;
+                otherwise `send` brings them into the object store.
+        """
         folder = self._local_folder(source.table, batch)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         attempt = uuid.uuid4().hex[:8]
         parts: list[Part] = []
-        for path in _parquet_files(source, read_ahead(batches), folder, attempt, progress):
-            key = f"{ROOT}/{source.table}/{batch:012d}/{path.name}"
-            rows = pq.read_metadata(path).num_rows
-            parts.append(Part(key, rows, path.stat().st_size, _sha256(path)))
+        finishing: Future[Part] | None = None
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="landing") as finisher:
+            for path in _parquet_files(source, read_ahead(batches), folder, attempt, progress):
+                if finishing is not None:  # one at a time: memory stays bounded, and an error ends the reading
+                    parts.append(finishing.result())
+                key = f"{ROOT}/{source.table}/{batch:012d}/{path.name}"
+                finishing = finisher.submit(self._finish, path, key, send=send_at_once)
+            if finishing is not None:
+                parts.append(finishing.result())
         return LandedSource(whole, sum(part.rows for part in parts), tuple(parts), days)
 
     def send(self, landed: LandedSource) -> None:
-        """Stores the files that `write` made."""
+        """Stores the files that `write` made and has not sent."""
         for part in landed.parts:
             self._bucket.put(part.key, self._local_path(part).read_bytes())
 
@@ -222,6 +234,12 @@ class Landing:
         """Removes this machine's copies of a batch, or of all: what killed attempts left behind too."""
         for folder in self._folder.glob("*" if batch is None else f"*/{batch:012d}"):
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _finish(self, path: Path, key: str, *, send: bool) -> Part:
+        body = path.read_bytes()
+        if send:
+            self._bucket.put(key, body)
+        return Part(key, pq.read_metadata(path).num_rows, len(body), hashlib.sha256(body).hexdigest())
 
     def _fetch(self, part: Part) -> Path:
         path = self._local_path(part)

@@ -204,8 +204,9 @@ def extract(
             contents=(last.contents if last else {}) | whole,
         )
         if written:
-            for landed in written.values():
-                landing.send(landed)
+            for source in SOURCES:
+                if source.table in written and source.mode is ReadMode.WHOLE:  # the others went while they were read
+                    landing.send(written[source.table])
             landing.complete(manifest)
         return manifest
 
@@ -228,7 +229,8 @@ def _extract_source(
     whole = source.mode is ReadMode.WHOLE or last is None
     complete = days if source is EMAIL_EVENTS and known else None
     rows = extraction.batches(source, changes=known, days=complete)
-    landed = landing.write(source, batch, rows, whole=whole, days=complete, progress=progress)
+    followed = source.mode is ReadMode.CHANGES
+    landed = landing.write(source, batch, rows, whole=whole, days=complete, send_at_once=followed, progress=progress)
     if not whole:
         return landed if landed.rows or complete else None
     unchanged = known and last is not None and last.contents.get(source.table) == landed.content

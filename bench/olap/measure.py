@@ -69,8 +69,9 @@ def _extract() -> dict[str, Any]:
     started_at = time.perf_counter()
     try:
         with open_extraction(stores.oltp_url) as opened:
-            landed = landing.write(EMAIL_EVENTS, 0, opened.batches(EMAIL_EVENTS, changes=False), whole=True)
-        landing.send(landed)
+            landed = landing.write(
+                EMAIL_EVENTS, 0, opened.batches(EMAIL_EVENTS, changes=False), whole=True, send_at_once=True
+            )
         seconds = time.perf_counter() - started_at
         stores.open_bucket().delete([part.key for part in landed.parts])
     finally:

@@ -24,8 +24,9 @@ def to_object_store(stores: Stores, folder: Path) -> int:
     """Returns the number of events that went into the landing zone; what was stored is removed again."""
     landing = landing_of(stores, incoming=folder)
     with open_extraction(stores.oltp_url) as opened:
-        landed = landing.write(EMAIL_EVENTS, 0, opened.batches(EMAIL_EVENTS, changes=False), whole=True)
-    landing.send(landed)
+        landed = landing.write(
+            EMAIL_EVENTS, 0, opened.batches(EMAIL_EVENTS, changes=False), whole=True, send_at_once=True
+        )
     stores.open_bucket().delete([part.key for part in landed.parts])
     return landed.rows
 
