@@ -19,9 +19,9 @@ class Configuration:
         lease_seconds: how long a process counts as alive after its last renewal.
         hand_off_seconds: how long a job may be in Redis before somebody looks whether it is still there.
         sweep_seconds: pause between two sweeps of the reaper.
-        poll_seconds: pause of the relay and idle workers between two looks, while there is work.
-        idle_poll_seconds: the same when there was none for a while.
-        housekeeping_seconds: how late a scheduled job or a retry may be noticed.
+        poll_seconds: pause of the relay and idle workers between two looks, while there is work that no word announces.
+        idle_poll_seconds: the same otherwise: how late what no word announces may be noticed.
+        housekeeping_seconds: pause between two looks for scheduled jobs and retries whose time has come, at least.
         high_water: jobs a band of a queue may have in Redis; the rest waits in PostgreSQL.
         batch: jobs moved by one statement.
         run_slack_seconds: how long a started job may wait in its worker beyond the queue's time limit.
@@ -34,7 +34,7 @@ class Configuration:
     hand_off_seconds: float = 10.0
     sweep_seconds: float = 1.0
     poll_seconds: float = 0.005
-    idle_poll_seconds: float = 0.05
+    idle_poll_seconds: float = 0.2
     housekeeping_seconds: float = 0.05
     high_water: int = 2_000
     batch: int = 1_000

@@ -115,7 +115,7 @@ def _table(*columns: Column | str) -> Table:
 
 
 def _name(header: str) -> Column:
-    return Column(header, no_wrap=True, overflow="ellipsis", min_width=14)
+    return Column(header, overflow="fold", min_width=14)
 
 
 def _right(*names: str) -> list[Column]:

@@ -78,21 +78,24 @@ class WebhookSender:
         """Posts one event; a repetition carries the same webhook-id, so that the receiver can drop it.
 
         Raises:
-            PermanentFailure: the address may not be called, or the endpoint refuses for good.
+            PermanentFailure: the job names no tenant, the address may not be called, or the endpoint refuses for good.
             EndpointUnavailable: it may take the event later.
         """
+        tenant_id = context.job.tenant_id
+        if tenant_id is None:
+            raise PermanentFailure("job", "names no tenant", "Enqueue it with its tenant.")
         parts = _judge(event.url, allow_private=self.allow_private)
         address = _resolve(parts, allow_private=self.allow_private)
         body = orjson.dumps({"type": event.event_type, "timestamp": event.occurred_at, "data": event.data})
-        key = signing_key(self.master_key, context.job.tenant_id)
+        key = signing_key(self.master_key, tenant_id)
         headers = signed_headers(key, context.idempotency_key, self.clock(), body)
         context.assert_owned()
         _judge_answer(_post(parts, address, body, headers))
 
 
-def signing_key(master_key: bytes, tenant_id: UUID | None) -> bytes:
+def signing_key(master_key: bytes, tenant_id: UUID) -> bytes:
     """Returns the key of a tenant: what its endpoint checks signatures with."""
-    return hmac.digest(master_key, b"webhook signing " + str(tenant_id or "").encode(), hashlib.sha256)
+    return hmac.digest(master_key, b"webhook signing " + str(tenant_id).encode(), hashlib.sha256)
 
 
 def signed_headers(key: bytes, webhook_id: str, now: datetime, body: bytes) -> dict[str, str]:

@@ -25,6 +25,7 @@ from penguinmails.stack.stores import Stores
 
 redis_server, stores, connection = FIXTURES
 KEY = b"k" * 32
+TENANT = uuid4()
 EVENT = {"event_type": "email.sent", "occurred_at": datetime(2026, 1, 2, tzinfo=UTC).isoformat(), "data": {"id": 7}}
 
 
@@ -96,7 +97,7 @@ def test_a_refusal_is_final_and_a_redirect_is_not_followed(
     stores: Stores, connection: psycopg.Connection, endpoint: Endpoint, status: int
 ) -> None:
     endpoint.answers = [status]
-    enqueue(connection, QUEUE_NAME, EVENT | {"url": endpoint.url})
+    enqueue(connection, QUEUE_NAME, EVENT | {"url": endpoint.url}, tenant_id=TENANT)
     assert _drain(stores).dead == 1
     assert len(endpoint.posts) == 1
 
@@ -126,9 +127,13 @@ PRIVATE = [
 
 def test_no_private_address_is_called(stores: Stores, connection: psycopg.Connection) -> None:
     for url in PRIVATE:
-        enqueue(connection, QUEUE_NAME, EVENT | {"url": url})
+        enqueue(connection, QUEUE_NAME, EVENT | {"url": url}, tenant_id=TENANT)
+    nobodys = enqueue(connection, QUEUE_NAME, EVENT | {"url": "https://example.com/"})
     report = _drain(stores, allow_private=False)
-    assert (report.dead, report.completed, report.retried) == (len(PRIVATE), 0, 0)
+    assert (report.dead, report.completed, report.retried) == (len(PRIVATE) + 1, 0, 0)
+    reasons = dict(connection.execute("SELECT id, last_error_message FROM jobs").fetchall())
+    assert reasons.pop(nobodys.id) == "job: names no tenant. Enqueue it with its tenant."
+    assert all(reason.startswith("webhook URL: ") for reason in reasons.values())
 
 
 def test_the_key_is_made_once_and_private(tmp_path: Path) -> None:
