@@ -31,7 +31,7 @@ from penguinmails.stack.object_store import ObjectStoreUnavailable
 from penguinmails.stack.stores import Stores
 
 STEPS = (
-    "send",
+    "_finish",
     "complete",
     "apply_batch",
     "_apply_differences",
@@ -55,6 +55,7 @@ def run_and_die(stores: Stores, die_in: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.setprofile(watch)
+    threading.setprofile(watch)
     roll_up(stores)
     publish(stores)
 
