@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from penguinmails.stack.errors import IntegrityError, PlatformError, ServerError
+from penguinmails.stack.ranged_reads import RangedReads
 
 if TYPE_CHECKING:
+    import boto3
     from mypy_boto3_s3 import S3Client
 
 ALLOWED_OPERATIONS = frozenset(
@@ -35,6 +37,7 @@ ALLOWED_OPERATIONS = frozenset(
         "HeadBucket",
     }
 )
+_CONNECT_SECONDS, _READ_SECONDS = 5, 60
 _DELETE_BATCH = 1000
 """Keys; what S3 takes in one DeleteObjects."""
 
@@ -81,30 +84,49 @@ class Bucket:
         return f"Bucket({self.address.name})"
 
     @cached_property
-    def client(self) -> S3Client:
-        """The boto3 client; opened at first use, because importing boto3 takes a while."""
+    def _session(self) -> boto3.session.Session:
         import boto3
-        from botocore.config import Config
 
-        client: S3Client = boto3.session.Session().client(
-            "s3",
-            endpoint_url=self.address.endpoint_url,
-            region_name=self.address.region,
+        return boto3.session.Session(
             aws_access_key_id=_reveal(self.address.access_key_id),
             aws_secret_access_key=_reveal(self.address.secret_access_key),
+            region_name=self.address.region,
+        )
+
+    @cached_property
+    def client(self) -> S3Client:
+        """The boto3 client; opened at first use, because importing boto3 takes a while."""
+        from botocore.config import Config
+
+        client: S3Client = self._session.client(
+            "s3",
+            endpoint_url=self.address.endpoint_url,
             config=Config(
                 # With boto3's defaults a ranged GET raises FlexibleChecksumError on servers without full checksum support.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
                 retries={"mode": "standard", "max_attempts": 5},
-                connect_timeout=5,
-                read_timeout=60,
+                connect_timeout=_CONNECT_SECONDS,
+                read_timeout=_READ_SECONDS,
                 max_pool_connections=self._connections,
                 s3={"addressing_style": "path" if self.address.endpoint_url else "auto"},
             ),
         )
         client.meta.events.register("before-call.s3", _refuse_what_is_not_allowed)
         return client
+
+    @cached_property
+    def _ranged_reads(self) -> RangedReads | None:
+        """None where the address of the bucket is boto3's to find."""
+        if self.address.endpoint_url is None:
+            return None
+        return RangedReads(
+            self._session._session,  # boto3 has no other way to it
+            f"{self.address.endpoint_url.rstrip('/')}/{self.address.name}",
+            self.address.region,
+            connections=self._connections,
+            timeouts_seconds=(_CONNECT_SECONDS, _READ_SECONDS),
+        )
 
     def put(self, key: str, body: bytes) -> None:
         """Stores `body` under `key`; the server checks its MD5 digest.
@@ -134,6 +156,9 @@ class Bucket:
         """
         if size_bytes == 0:
             return b""
+        quick = self._ranged_reads.get(key, offset_bytes, size_bytes) if self._ranged_reads else None
+        if quick is not None:
+            return quick
         with _typed_errors(key):
             answer = self.client.get_object(
                 Bucket=self.address.name, Key=key, Range=f"bytes={offset_bytes}-{offset_bytes + size_bytes - 1}"
