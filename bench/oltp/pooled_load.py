@@ -1,26 +1,30 @@
 """The documented mix of the application at an offered rate: many sessions, few connections, 100 tenants.
 
     python bench/oltp/pooled_load.py [--rate 1000] [--seconds 30] [--warm-up-seconds 5] [--connections 20] [--processes 2]
+        [--sealed]
 
 Transactions arrive on a schedule that does not wait (an open loop), as from 1,000 sessions with one transaction a second each;
 a latency counts from the moment it was due, so that a queue shows. 65 % read. Needs a seeded database (penguinmails oltp
-seed --scale documented). It adds events and touches leads. Takes --seconds and some more. Prints one JSON document.
+seed --scale documented). It adds events and touches leads. With --sealed the database asks for signed contexts meanwhile; what it
+did before it does again afterwards. Takes --seconds and some more. Prints one JSON document.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import random
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from psycopg.rows import dict_row
 
+from penguinmails.oltp import contexts
 from penguinmails.oltp.connections import Role, connect
 from penguinmails.oltp.statements import QUERIES, run
 from penguinmails.oltp.tenancy import Session, open_pool, tenant_session
@@ -90,6 +94,20 @@ def work(stores: Stores, arguments: argparse.Namespace, number: int, answer: Any
     answer.put((latencies, time.perf_counter() - started))
 
 
+@contextlib.contextmanager
+def contexts_as(state: contexts.State, stores: Stores) -> Iterator[None]:
+    """The database is open or sealed, and afterwards what it was before."""
+    order = contexts.Order("bench", "measuring what contexts cost")
+    set_to = {contexts.State.OPEN: contexts.open_, contexts.State.SEALED: contexts.seal}
+    before = contexts.status(stores).state
+    set_to[state](stores, order)
+    try:
+        yield
+    finally:
+        if before is not None and before is not state:
+            set_to[before](stores, order)
+
+
 def run_all(threads: list[threading.Thread]) -> None:
     for thread in threads:
         thread.start()
@@ -104,18 +122,21 @@ def main() -> None:
     parser.add_argument("--warm-up-seconds", type=float, default=5, help="at the start, left out: caches fill")
     parser.add_argument("--connections", type=int, default=20)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--sealed", action="store_true", help="contexts are signed, and believed for that only")
     arguments = parser.parse_args()
     stores = resolve()
+    state = contexts.State.SEALED if arguments.sealed else contexts.State.OPEN
     answers: Any = multiprocessing.Queue()
     processes = [
         multiprocessing.Process(target=work, args=(stores, arguments, number, answers))
         for number in range(arguments.processes)
     ]
-    for process in processes:
-        process.start()
-    results = [answers.get() for _ in processes]
-    for process in processes:
-        process.join()
+    with contexts_as(state, stores):
+        for process in processes:
+            process.start()
+        results = [answers.get() for _ in processes]
+        for process in processes:
+            process.join()
     timed = [each for found, _ in results for each in found]
     latencies = sorted(latency for at, latency in timed if at >= arguments.warm_up_seconds)
     worst_of_second: dict[int, float] = {}
@@ -125,6 +146,7 @@ def main() -> None:
     print(
         json.dumps(
             {
+                "contexts": state,
                 "offered_per_second": arguments.rate,
                 "achieved_per_second": round(len(timed) / max(seconds for _, seconds in results), 1),
                 "transactions": len(latencies),

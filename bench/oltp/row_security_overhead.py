@@ -2,9 +2,11 @@
 
     python bench/oltp/row_security_overhead.py [--rounds 200]
 
-Both ways run in the same session in turns; the smallest time of each counts, because everything else is other people's work.
-A statement whose plan is steady (statements.py) has it both ways; "planned each time" says what it costs otherwise. Needs a
-seeded database. Takes ten seconds. Prints one JSON document.
+Three ways run in the same session in turns: past the policies, under them with contexts believed as they are set (open), and
+under them with contexts believed for their proof (sealed). The smallest time of each counts, because everything else is other
+people's work. A statement whose plan is steady (statements.py) has it all three ways; "planned each time" says what it costs
+otherwise. Needs a seeded database, seals and opens it meanwhile, and leaves it as it was. Takes half a minute. Prints one JSON
+document.
 """
 
 from __future__ import annotations
@@ -14,10 +16,13 @@ import json
 import time
 from typing import Any
 
+from pooled_load import contexts_as
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from penguinmails.oltp.connections import Connection, Role, connect
+from penguinmails.oltp.context_seals import Signer, signer_of
+from penguinmails.oltp.contexts import State
 from penguinmails.stack.stores import resolve
 
 SAMPLE = """
@@ -43,16 +48,30 @@ STATEMENTS = {
     "inbox of 50": (INBOX, True),
 }
 STEADY = "SELECT set_config('enable_sort', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)"
+ENTER = """
+    SELECT set_config('app.current_tenant_id', %s, true), set_config('app.current_user_id', '', true),
+        set_config('app.context_seal', %s, true)
+"""
+TURNS = 5
+PAST = "past the policies"
 
 
 def smallest(
-    connection: Connection, role: str, statement: str, values: dict[str, Any], rounds: int, *, steady: bool
+    connection: Connection,
+    role: Role,
+    statement: str,
+    values: dict[str, Any],
+    rounds: int,
+    *,
+    steady: bool,
+    signer: Signer | None,
 ) -> float:
     """Smallest time of one execution, in microseconds, with the plan kept by the server."""
     best = float("inf")
+    tenant = str(values["tenant_id"])
     with connection.transaction():
         connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
-        connection.execute("SELECT set_config('app.current_tenant_id', %s, true)", [str(values["tenant_id"])])
+        connection.execute(ENTER, [tenant, signer.seal(tenant, "") if signer else ""])
         if steady:
             connection.execute(STEADY)
         for _ in range(rounds):
@@ -67,23 +86,35 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     rounds = parser.parse_args().rounds
     stores = resolve()
-    found = {}
+    best = {name: dict.fromkeys((PAST, *State), float("inf")) for name in STATEMENTS}
     with connect(stores.oltp_url) as connection:
         with connection.cursor(row_factory=dict_row) as cursor:
             values = cursor.execute(SAMPLE).fetchone() or {}
-        for name, (statement, steady) in STATEMENTS.items():
-            held = open_ = float("inf")
-            for _ in range(5):
-                held = min(
-                    held, smallest(connection, Role.APP, statement.format(tenant=""), values, rounds, steady=steady)
-                )
-                spelt = statement.format(tenant=" AND tenant_id = %(tenant_id)s")
-                open_ = min(open_, smallest(connection, Role.LOADER, spelt, values, rounds, steady=steady))
-            found[name] = {
-                "with_microseconds": round(held, 1),
-                "without_microseconds": round(open_, 1),
-                "overhead_percent": round((held / open_ - 1) * 100, 1),
-            }
+        for _ in range(TURNS):
+            for state in State:
+                with contexts_as(state, stores):
+                    signer = signer_of(stores)
+                    for name, (statement, steady) in STATEMENTS.items():
+                        for way, role, tenant in (
+                            (PAST, Role.LOADER, " AND tenant_id = %(tenant_id)s"),
+                            (state, Role.APP, ""),
+                        ):
+                            text = statement.format(tenant=tenant)
+                            taken = smallest(connection, role, text, values, rounds, steady=steady, signer=signer)
+                            best[name][way] = min(best[name][way], taken)
+    found = {
+        name: {
+            "without_microseconds": round(times[PAST], 1),
+            **{
+                state: {
+                    "with_microseconds": round(times[state], 1),
+                    "overhead_percent": round((times[state] / times[PAST] - 1) * 100, 1),
+                }
+                for state in State
+            },
+        }
+        for name, times in best.items()
+    }
     print(json.dumps({"statements": found, "aim": {"overhead_percent": 10}}, indent=1))
 
 

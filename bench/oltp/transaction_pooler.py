@@ -1,12 +1,13 @@
 """The tenancy API behind a real transaction pooler: no context reaches the next transaction, and 1,000 sessions at 1,000/s.
 
-    python bench/oltp/transaction_pooler.py [--sessions 1000] [--rate 1000] [--seconds 20]
+    python bench/oltp/transaction_pooler.py [--sessions 1000] [--rate 1000] [--seconds 20] [--sealed]
 
 Needs pgbouncer on the PATH (Debian: apt-get install pgbouncer) and a seeded database (penguinmails oltp seed). Starts a
 pgbouncer of its own in front of the OLTP database, in transaction mode with 20 connections of the server, and stops it.
 First sessions are killed in the middle of a transaction and every connection is asked whose it believes to be; then
-each of the sessions, with its own connection to the pooler, does the documented mix (pooled_load.py) in an open loop. Prints
-one JSON document; exit code 1 when a context leaked. Takes a minute.
+each of the sessions, with its own connection to the pooler, does the documented mix (pooled_load.py) in an open loop. With
+--sealed the database asks for signed contexts meanwhile. Prints one JSON document; exit code 1 when a context leaked. Takes a
+minute.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from pooled_load import SAMPLES, TENANTS, one_transaction, run_all
+from pooled_load import SAMPLES, TENANTS, contexts_as, one_transaction, run_all
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from penguinmails.oltp.connections import Role, connect
+from penguinmails.oltp.context_seals import signer_of
+from penguinmails.oltp.contexts import State
 from penguinmails.oltp.tenancy import open_pool, tenant_session
 from penguinmails.stack.stores import Stores, resolve
 
@@ -46,9 +49,11 @@ OWN_ONLY = "SELECT count(*) FILTER (WHERE tenant_id <> %(tenant_id)s), count(*) 
 HALF_A_SESSION = """
 import sys, time, uuid
 import psycopg
+from penguinmails.oltp.context_seals import signer_of
 from penguinmails.oltp.tenancy import tenant_session
+from penguinmails.stack.stores import resolve
 connection = psycopg.connect(sys.argv[1], autocommit=True, prepare_threshold=None)
-with tenant_session(connection, uuid.UUID(sys.argv[2])) as session:
+with tenant_session(connection, uuid.UUID(sys.argv[2]), signer=signer_of(resolve())) as session:
     session.execute("UPDATE leads SET name = 'half done'").rowcount
     print("in the middle", flush=True)
     time.sleep(60)
@@ -127,6 +132,7 @@ def work(
     gap = arguments.sessions / arguments.rate
     found: list[tuple[float, float]] = []
     url = stores.oltp_app_url.get_secret_value()
+    signer = signer_of(stores)
     with contextlib.ExitStack() as opened:  # one after another: the pooler's queue of new connections is short
         connections = [
             opened.enter_context(psycopg.connect(url, autocommit=True, prepare_threshold=None))
@@ -140,7 +146,7 @@ def work(
             while at < started + arguments.seconds:
                 time.sleep(max(at - time.perf_counter(), 0))
                 values = dice.choice(samples)
-                with tenant_session(connections[place], values["tenant_id"]) as session:
+                with tenant_session(connections[place], values["tenant_id"], signer=signer) as session:
                     one_transaction(dice, session, values)
                 found.append((at - started, time.perf_counter() - at))
                 at += gap
@@ -156,12 +162,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--warm-up-seconds", type=float, default=5)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--sealed", action="store_true", help="contexts are signed, and believed for that only")
     arguments = parser.parse_args()
     stores = resolve()
+    state = State.SEALED if arguments.sealed else State.OPEN
     with connect(stores.oltp_url, Role.LOADER) as connection, connection.cursor(row_factory=dict_row) as cursor:
         samples = cursor.execute(SAMPLES, {"tenants": TENANTS}).fetchall()
     answers: Any = multiprocessing.Queue()
-    with pooler(stores) as through:
+    with contexts_as(state, stores), pooler(stores) as through:
         isolation = leaks(through, samples)
         processes = [
             multiprocessing.Process(target=work, args=(through, arguments, samples, number, answers))
@@ -174,6 +182,7 @@ def main() -> None:
             process.join()
     latencies = sorted(latency for at, latency in timed if at >= arguments.warm_up_seconds)
     report = isolation | {
+        "contexts": state,
         "tenants": len(samples),
         "sessions": arguments.sessions,
         "server_connections": SERVER_CONNECTIONS,

@@ -287,7 +287,7 @@ def test_functions_and_sequences(field: Field) -> None:
     }
     assert may_run == {
         "current_tenant_id", "uuidv7_time", "current_user_id", "uuidv7", "uuidv7_lower_bound", "my_tenants", "create_tenant",
-        "expect_tenant", "context_is_proven", "seal_is_valid", "expect_proof", "refuse_context", "named_tenant_id",
+        "expect_tenant", "context_is_proven", "seal_is_valid", "expect_proof", "named_tenant_id",
     }  # fmt: skip
     for user, seen in ((field.ours, [field.ours]), (field.theirs, [field.theirs]), (None, [])):
         with field.app.transaction(force_rollback=True):
