@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -95,12 +96,13 @@ def seed(
         batches = _batches(seeding.size, missing, processes)
         processes = min(processes, len(batches))
         if processes > 1:
-            written: Iterable[BatchWritten] = write_by_processes(stores.oltp_url, seeding, batches, processes)
+            written = write_by_processes(stores.oltp_url, seeding, batches, processes)
         else:
             written = (BatchWritten(len(places), write_batch(connection, seeding, places)) for places in batches)
-        for batch in written:
-            rows += batch.rows
-            progress(batch.tenants)
+        with closing(written):
+            for batch in written:
+                rows += batch.rows
+                progress(batch.tenants)
     written_at = time.monotonic()
     _settle(stores.oltp_url, settling)
     settling_seconds = time.monotonic() - written_at
@@ -118,12 +120,13 @@ def _batches(size: Scale, places: Sequence[int], processes: int) -> list[Batch]:
 
 
 def _settle(url: SecretStr, settling: Callable[[str], None]) -> None:
-    """Leaves the tables as autovacuum would in time.
+    """Leaves the tables as autovacuum would in time, and frozen, because most of these rows never change.
 
     Until a page is known to be visible to everybody, an index alone answers nothing (the planner would rather read all of a
     table), and whoever reads a page first writes it once more.
     """
     with connect(url, Role.OWNER) as connection:
+        connection.execute(QUERIES["write_out_steadily"])
         for (table,) in connection.execute(QUERIES["unsettled_tables"]).fetchall():
             settling(table)
-            connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(table)))
+            connection.execute(sql.SQL("VACUUM (FREEZE, ANALYZE) {}").format(sql.Identifier(table)))

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
@@ -52,8 +52,8 @@ def usual_processes() -> int:
 
 def write_by_processes(
     url: SecretStr, seeding: Seeding, batches: Sequence[Batch], processes: int
-) -> Iterator[BatchWritten]:
-    """Shares the batches out among processes; gives out each batch when it is written.
+) -> Generator[BatchWritten]:
+    """Shares the batches out among processes; gives out each batch when it is written. Closing it ends them.
 
     Raises:
         ServerError: a process could not go on; the batches that were given out stay.

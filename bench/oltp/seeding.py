@@ -62,7 +62,7 @@ def copied_out(connection: Connection, shares: int) -> list[Rows]:
 def _read(connection: Connection, tables: list[Table], tenants: list[UUID]) -> Rows:
     found = {}
     for table in tables:
-        chosen = sql.SQL("")
+        chosen: sql.Composable = sql.SQL("")
         if table.tenant_key:
             ids = sql.SQL(", ").join(map(sql.Literal, tenants))
             chosen = sql.SQL(" WHERE {} IN ({})").format(sql.Identifier(table.tenant_key), ids)
