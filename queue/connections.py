@@ -5,13 +5,15 @@ Belongs here: how they are opened and what their session is set to. Does not bel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, LiteralString
+from uuid import uuid4
 
 import psycopg
 from pydantic import SecretStr
 
+from penguinmails.queue.errors import SessionShared
 from penguinmails.stack.errors import ServerError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -26,6 +28,8 @@ _PLANS: LiteralString = (
 _NO_WAIT: LiteralString = "SET synchronous_commit = off"
 _LIMITS: LiteralString = "SET statement_timeout = '60s'; SET lock_timeout = '10s'; SET TIME ZONE 'UTC'"
 
+_LOOKS = 5
+
 # A server that vanishes without a word (a machine switched off, a cut cable) is noticed within about 20 seconds.
 _NETWORK: dict[str, Any] = {
     "connect_timeout": 10,
@@ -38,7 +42,7 @@ _NETWORK: dict[str, Any] = {
 
 @contextmanager
 def connect(url: SecretStr) -> Iterator[Connection]:
-    """Opens an autocommit connection for reading, probing and changing queues, closed afterwards."""
+    """Opens an autocommit connection for reading, probing and changing queues, closed afterwards; any pooler will do."""
     connection = _open(url, _LIMITS)
     try:
         yield connection
@@ -54,14 +58,50 @@ def open_protocol_connection(url: SecretStr, *, waits_for_disk: bool = True) -> 
 
     Raises:
         ServerError: PostgreSQL does not answer.
+        SessionShared: a pooler in between gives this session to others.
     """
-    return _open(url, _LIMITS, _PLANS, *([] if waits_for_disk else [_NO_WAIT]))
+    connection = _open(url, _LIMITS, _PLANS, *([] if waits_for_disk else [_NO_WAIT]), prepares=True)
+    try:
+        _require_own_session(connection, lambda: _open(url))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
-def _open(url: SecretStr, *settings: LiteralString) -> Connection:
+def _require_own_session(connection: Connection, open_another: Callable[[], Connection]) -> None:
+    """Makes sure that no other connection is given the session of this one between two transactions."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    if row == (connection.info.backend_pid,):
+        return  # no pooler: those make up the number they give
+    mark = uuid4().hex
+    another = open_another()
+    try:
+        is_shared = False
+        for _ in range(
+            _LOOKS
+        ):  # a pooler mostly gives out the session that came back last, unless somebody comes in between
+            connection.execute("SELECT set_config('penguinmails.session', %s, false)", [mark])
+            found = another.execute("SELECT current_setting('penguinmails.session', true)").fetchone()
+            is_shared = is_shared or found == (mark,)
+    finally:
+        another.close()
+    if is_shared:
+        raise SessionShared(
+            "PENGUINMAILS_QUEUE_URL",
+            "leads through a pooler that gives sessions to others between transactions",
+            "Give relay, worker and reaper the server itself, or a pooler in session mode; producers may use any.",
+        )
+
+
+def _open(url: SecretStr, *settings: LiteralString, prepares: bool = False) -> Connection:
     try:
         connection = psycopg.connect(
-            url.get_secret_value(), autocommit=True, application_name="penguinmails queue", **_NETWORK
+            url.get_secret_value(),
+            autocommit=True,
+            prepare_threshold=5 if prepares else None,
+            application_name="penguinmails queue",
+            **_NETWORK,
         )
     except psycopg.OperationalError as error:
         raise ServerError(

@@ -32,6 +32,10 @@ class FastLaneUnavailable(ServerError):
     """Redis does not answer or refuses to write; jobs go straight through PostgreSQL meanwhile."""
 
 
+class SessionShared(SettingsError):
+    """The sessions of the queue's processes would be mixed up with others'."""
+
+
 class AddressUnusable(InputError):
     """Nothing can be served on this host and port."""
 
