@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from penguinmails.stack.processes import RunningProcess, end_strays, recall, remember, start_detached, start_failure
 
 _START_SECONDS = 30.0
@@ -74,7 +76,7 @@ class EmbeddedS3:
             )
             remember(process, self.home / "s3.pid.json")
             while process.is_alive() and time.monotonic() < deadline:
-                if _listens(port):
+                if _listens(port) and _is_served_by(process, port):
                     return
                 time.sleep(0.02)
             process.terminate()
@@ -119,6 +121,15 @@ def _listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((_HOST, port)) == 0
+
+
+def _is_served_by(process: RunningProcess, port: int) -> bool:
+    """Whether it is that process that listens: another one may have taken the port first."""
+    try:
+        links = psutil.Process(process.pid).net_connections("inet")
+    except psutil.NoSuchProcess:
+        return False
+    return any(link.status == psutil.CONN_LISTEN and link.laddr.port == port for link in links)
 
 
 def _binary() -> Path:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -23,6 +24,7 @@ from penguinmails.stack.ranged_reads import RangedReads
 
 if TYPE_CHECKING:
     import boto3
+    from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
 ALLOWED_OPERATIONS = frozenset(
@@ -38,6 +40,9 @@ ALLOWED_OPERATIONS = frozenset(
     }
 )
 _CONNECT_SECONDS, _READ_SECONDS = 5, 60
+_one_at_a_time = threading.Lock()
+"""Held while the session makes a client: it is not safe to share between threads, clients are."""
+_PIECE_BYTES = 1 << 20
 _DELETE_BATCH = 1000
 """Keys; what S3 takes in one DeleteObjects."""
 
@@ -84,34 +89,29 @@ class Bucket:
         return f"Bucket({self.address.name})"
 
     @cached_property
-    def _session(self) -> boto3.session.Session:
-        import boto3
-
-        return boto3.session.Session(
-            aws_access_key_id=_reveal(self.address.access_key_id),
-            aws_secret_access_key=_reveal(self.address.secret_access_key),
-            region_name=self.address.region,
-        )
-
-    @cached_property
     def client(self) -> S3Client:
         """The boto3 client; opened at first use, because importing boto3 takes a while."""
         from botocore.config import Config
 
-        client: S3Client = self._session.client(
-            "s3",
-            endpoint_url=self.address.endpoint_url,
-            config=Config(
-                # With boto3's defaults a ranged GET raises FlexibleChecksumError on servers without full checksum support.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                retries={"mode": "standard", "max_attempts": 5},
-                connect_timeout=_CONNECT_SECONDS,
-                read_timeout=_READ_SECONDS,
-                max_pool_connections=self._connections,
-                s3={"addressing_style": "path" if self.address.endpoint_url else "auto"},
-            ),
+        configuration = Config(
+            # With boto3's defaults a ranged GET raises FlexibleChecksumError on servers without full checksum support.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            retries={"mode": "standard", "max_attempts": 5},
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            max_pool_connections=self._connections,
+            s3={"addressing_style": "path" if self.address.endpoint_url else "auto"},
         )
+        with _one_at_a_time:
+            client: S3Client = _session().client(
+                "s3",
+                endpoint_url=self.address.endpoint_url,
+                region_name=self.address.region,
+                aws_access_key_id=_reveal(self.address.access_key_id),
+                aws_secret_access_key=_reveal(self.address.secret_access_key),
+                config=configuration,
+            )
         client.meta.events.register("before-call.s3", _refuse_what_is_not_allowed)
         return client
 
@@ -120,13 +120,22 @@ class Bucket:
         """None where the address of the bucket is boto3's to find."""
         if self.address.endpoint_url is None:
             return None
-        return RangedReads(
-            self._session._session,  # boto3 has no other way to it
-            f"{self.address.endpoint_url.rstrip('/')}/{self.address.name}",
-            self.address.region,
-            connections=self._connections,
-            timeouts_seconds=(_CONNECT_SECONDS, _READ_SECONDS),
-        )
+        with _one_at_a_time:
+            return RangedReads(
+                self._credentials(),
+                f"{self.address.endpoint_url.rstrip('/')}/{self.address.name}",
+                self.address.region,
+                certificates=_session()._session.get_config_variable("ca_bundle"),  # boto3 has no other way to it
+                connections=self._connections,
+                timeouts_seconds=(_CONNECT_SECONDS, _READ_SECONDS),
+            )
+
+    def _credentials(self) -> Credentials | None:
+        """Returns those of the address, or those that boto3 finds."""
+        from botocore.credentials import Credentials
+
+        key, secret = _reveal(self.address.access_key_id), _reveal(self.address.secret_access_key)
+        return Credentials(key, secret) if key and secret else _session().get_credentials()
 
     def put(self, key: str, body: bytes) -> None:
         """Stores `body` under `key`; the server checks its MD5 digest.
@@ -146,6 +155,15 @@ class Bucket:
         """
         with _typed_errors(key):
             return self.client.get_object(Bucket=self.address.name, Key=key)["Body"].read()
+
+    def pieces(self, key: str) -> Iterator[bytes]:
+        """Yields the whole object, a part at a time.
+
+        Raises:
+            ObjectMissing: there is none.
+        """
+        with _typed_errors(key):
+            yield from self.client.get_object(Bucket=self.address.name, Key=key)["Body"].iter_chunks(_PIECE_BYTES)
 
     def get_range(self, key: str, offset_bytes: int, size_bytes: int) -> bytes:
         """Returns `size_bytes` bytes from `offset_bytes` on.
@@ -242,6 +260,14 @@ def _refuse_what_is_not_allowed(model: Any, **_: object) -> None:
         raise OperationNotAllowed(
             f"S3 operation {model.name}", "is not on the allow-list", "Use the operations of Bucket."
         )
+
+
+@cache
+def _session() -> boto3.session.Session:
+    """The one session of this process: it keeps what every client reads of S3, which takes a tenth of a second."""
+    import boto3
+
+    return boto3.session.Session()
 
 
 def _reveal(secret: SecretStr | None) -> str | None:

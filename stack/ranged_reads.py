@@ -16,7 +16,7 @@ from urllib.parse import quote
 from penguinmails.stack.errors import SettingsError
 
 if TYPE_CHECKING:
-    from botocore.session import Session
+    from botocore.credentials import Credentials
 
 _OK, _PARTIAL_CONTENT = 200, 206
 
@@ -25,13 +25,21 @@ class RangedReads:
     """Sends ranged GETs. Safe to share between threads."""
 
     def __init__(
-        self, session: Session, bucket_url: str, region: str, *, connections: int, timeouts_seconds: tuple[float, float]
+        self,
+        credentials: Credentials | None,
+        bucket_url: str,
+        region: str,
+        *,
+        certificates: str | None,
+        connections: int,
+        timeouts_seconds: tuple[float, float],
     ) -> None:
         """Opens nothing yet.
 
         Args:
-            session: whose credentials and certificates are used.
+            credentials: None when there are none, which is refused.
             bucket_url: the bucket with the address of its server, path style.
+            certificates: file of those that are trusted; None trusts the usual ones.
             connections: kept open at most.
             timeouts_seconds: of connecting and of reading.
         """
@@ -39,13 +47,12 @@ class RangedReads:
         from botocore.httpsession import URLLib3Session
         from botocore.utils import get_environ_proxies
 
-        credentials = session.get_credentials()
         if credentials is None:
             raise SettingsError("credentials of the object store", "are not set", "Set PENGUINMAILS_S3_ACCESS_KEY_ID.")
         self._bucket_url = bucket_url
         self._signer = S3SigV4Auth(credentials, "s3", region)
         self._http = URLLib3Session(
-            verify=session.get_config_variable("ca_bundle") or True,
+            verify=certificates or True,  # type: ignore[arg-type] # a file too, which its stubs do not know
             proxies=get_environ_proxies(bucket_url),
             timeout=timeouts_seconds,  # type: ignore[arg-type] # a pair too, which its stubs do not know
             max_pool_connections=connections,
