@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from sqlglot import expressions
+from sqlglot import expressions, parse_one
 from sqlglot.lineage import Node, lineage
 
 from penguinmails.olap.facts import FACTS, fact_select
@@ -52,7 +52,8 @@ def column_lineage() -> dict[str, dict[str, tuple[ColumnSource, ...]]]:
     """Returns, by mart and column, the columns it is made from; of `updated`, which is a moment of reading, none."""
     steps = {name: fact_select(name) for name in _STEPS}
     relations = {name: relation_sql(name) for name in RELATIONS}
-    selects = steps | relations | _LOOKED_THROUGH
+    texts = steps | relations | _LOOKED_THROUGH
+    selects = {name: parse_one(text, dialect="duckdb") for name, text in texts.items()}  # once, not for every mart
     schema = {source.table: {column.name: str(column.type) for column in source.columns} for source in SOURCES}
     schema |= {mart.name: {column.name: column.type for column in mart.columns} for mart in MARTS}
     schema["position"] = {"as_of": "TIMESTAMP"}
