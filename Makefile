@@ -1,11 +1,13 @@
 # Everything a person or CI does with this project. `make help` lists it.
 PYTHON ?= python3
 BIN := .venv/bin
+# Python keeps what it compiled, whatever the shell says: a test session starts it some two hundred times.
+export PYTHONDONTWRITEBYTECODE :=
 # Only from make's command line: login shells set MAIL to the user's own mailbox.
 MAIL_OPTION = $(if $(filter command,$(origin MAIL)),--mail "$(MAIL)")
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui stop test spark lint format typecheck clean lock runtime development
+.PHONY: help run ui stop test tests spark lint format typecheck clean lock runtime development
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +27,10 @@ ui: runtime ## open Dagster's UI on a free port
 stop: ## stop the embedded servers; data stays
 	@if [ -x $(BIN)/penguinmails ]; then $(BIN)/penguinmails down; fi
 
-test: lint ## run everything CI runs
+test: development ## run everything CI runs
+	@$(MAKE) --no-print-directory -j 2 lint tests
+
+tests: development
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 spark: development ## compare every mart on real Spark (a master, two workers; needs Java 17) with DuckDB's, row for row
@@ -52,3 +57,4 @@ lock: development ## resolve the dependencies anew into requirements/*.lock
 
 clean: stop ## stop the servers and remove everything that make and the platform made here, data included
 	@rm -rf .venv .typing .penguinmails build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+	@find pipelines oltp content_store olap queue stack tests bench -name __pycache__ -prune -exec rm -rf {} +

@@ -7,6 +7,7 @@ cleared of settings first, so that no test can reach a person's real servers.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -60,14 +61,24 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         del os.environ[_SESSION_VARIABLE]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that at the end no worker is left alone with one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def _session() -> Path:
     return Path(os.environ[_SESSION_VARIABLE])
 
 
 @pytest.fixture(scope="session")
 def servers() -> embedded.Embedded:
-    """The embedded servers of this session."""
-    return embedded.ensure(Path(os.environ[HOME_VARIABLE]))
+    """The embedded servers of this session; PostgreSQL does not wait for the disk: its data need not outlive the machine."""
+    made = embedded.ensure(Path(os.environ[HOME_VARIABLE]))
+    with psycopg.connect(made.postgres.superuser_dsn(), autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM SET fsync = off")
+        admin.execute("SELECT pg_reload_conf()")
+    return made
 
 
 @pytest.fixture
@@ -89,14 +100,30 @@ def second_servers() -> Iterator[embedded.Embedded]:
 
 
 @contextmanager
-def new_home() -> Iterator[Path]:
-    """Makes an empty folder for a home; stops its servers and removes it at the end."""
+def new_home(*, copy_of: Path | None = None) -> Iterator[Path]:
+    """Makes a folder for a home, empty or a copy of one whose servers are down; stops its servers and removes it at the end."""
     folder = Path(tempfile.mkdtemp(prefix="home-", dir=_session()))
     try:
+        if copy_of is not None:
+            subprocess.run(
+                ["cp", "-a", copy_of, folder / "home"], check=True
+            )  # with its owners: PostgreSQL is not root
         yield folder / "home"
     finally:
         embedded.stop(folder / "home")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def made_once(name: str, make: Callable[[Path], object]) -> Path:
+    """Returns a folder of the session that `make` made: for the first worker that asks, while the others wait."""
+    folder = _session() / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=_session()))
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,26 +1,35 @@
-"""What the tests of the whole path share: running the command in a home of its own, and the state it leaves."""
+"""What the tests of the whole path share: running the command in a home of its own, the state it leaves, and one run to start
+from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
+from conftest import made_once, new_home
 
 from penguinmails.content_store.reading import ContentReader
 from penguinmails.olap.reading import open_marts
 from penguinmails.oltp.bodies import MessageBodies
 from penguinmails.oltp.ledger import loaded_items, set_aside_items
+from penguinmails.stack import embedded
 from penguinmails.stack.embedded import Embedded
 from penguinmails.stack.settings import Settings
 from penguinmails.stack.stores import resolve
 
 MARTS = "SELECT * EXCLUDE (updated) FROM campaign_analytics ORDER BY ALL"
 FACTS = "SELECT * FROM email_daily ORDER BY ALL"
+SYNTHETIC = ("--messages", "150", "--seed", "7")
+"""The mail of the run that is made once a session."""
 
 
 @dataclass(frozen=True)
@@ -93,3 +102,39 @@ class Platform:
                 facts=marts.execute(FACTS).fetchall(),
                 marts=marts.execute(MARTS).fetchall(),
             )
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One run of `SYNTHETIC` that nothing disturbed.
+
+    Args:
+        home: what it left, its servers down: to be copied, never used.
+        state: what it left, as the commands see it.
+    """
+
+    home: Path
+    state: State
+
+
+@pytest.fixture(scope="session", name="finished_run")
+def finished_run_fixture() -> FinishedRun:
+    """The session's one run, made when it is first asked for."""
+    folder = made_once("finished-run", _run_undisturbed)
+    return FinishedRun(folder / "home", pickle.loads((folder / "state").read_bytes()))
+
+
+@pytest.fixture(name="platform_after_a_run")
+def platform_after_a_run_fixture(finished_run: FinishedRun) -> Iterator[Platform]:
+    """A home of this test's own in which `SYNTHETIC` was run."""
+    with new_home(copy_of=finished_run.home) as home:
+        yield Platform(home)
+
+
+def _run_undisturbed(folder: Path) -> None:
+    platform = Platform(folder / "home")
+    outcome = platform.run(*SYNTHETIC)
+    assert outcome["succeeded"], outcome["checks_failed"]
+    (folder / "state").write_bytes(pickle.dumps(platform.state()))
+    embedded.stop(platform.home)
+    (platform.home / "s3.port.json").unlink()  # copies choose ports of their own

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import new_home
-from platform_support import Platform, State
+from platform_support import SYNTHETIC, FinishedRun, Platform, finished_run_fixture  # noqa: F401 - a fixture
 
 from penguinmails.stack.settings import Settings
 from penguinmails.stack.stores import resolve
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
-SYNTHETIC = ("--messages", "150", "--seed", "7")
 KILLS = 2
 
 
 @pytest.fixture
 def platform(home: Path) -> Platform:
     return Platform(home)
-
-
-@pytest.fixture(scope="module")
-def undisturbed() -> Iterator[State]:
-    """The state that one clean run leaves."""
-    with new_home() as folder:
-        clean = Platform(folder)
-        assert clean.run(*SYNTHETIC)["succeeded"]
-        yield clean.state()
 
 
 def kill_while_dagster_makes_its_tables(platform: Platform) -> None:
@@ -64,7 +52,9 @@ def kill_while_it_builds_the_marts(platform: Platform) -> None:
         assert connection.execute(held).fetchone() is not None
 
 
-def test_a_run_killed_anywhere_and_run_again_ends_in_the_same_state(platform: Platform, undisturbed: State) -> None:
+def test_a_run_killed_anywhere_and_run_again_ends_in_the_same_state(
+    platform: Platform, finished_run: FinishedRun
+) -> None:
     kill_while_dagster_makes_its_tables(platform)
     chance = random.Random(2026)
     for _ in range(KILLS):
@@ -75,15 +65,15 @@ def test_a_run_killed_anywhere_and_run_again_ends_in_the_same_state(platform: Pl
     kill_while_it_builds_the_marts(platform)  # it holds a place in a pool, for which the next run would wait
     outcome = platform.run(*SYNTHETIC)
     assert outcome["succeeded"], outcome["checks_failed"]
-    assert platform.state() == undisturbed
+    assert platform.state() == finished_run.state
 
 
-def test_two_runs_at_once_neither_corrupt_nor_duplicate(platform: Platform, undisturbed: State) -> None:
+def test_two_runs_at_once_neither_corrupt_nor_duplicate(platform: Platform, finished_run: FinishedRun) -> None:
     both = [platform.start("run", *SYNTHETIC, "--json") for _ in range(2)]
     for process in both:
         _, problems = process.communicate()
         assert process.returncode == 0, problems
-    assert platform.state() == undisturbed
+    assert platform.state() == finished_run.state
     again = platform.run(*SYNTHETIC)
     assert again["reports"]["intake"]["loaded"] == 0
     assert again["reports"]["hand_over"]["messages"] == 0

@@ -101,6 +101,7 @@ def fill(stores: Stores, world: World) -> None:
     roll_up(stores, days=Days(day - timedelta(days=1), day + timedelta(days=1)))
 
 
+@pytest.mark.slow
 def test_both_engines_make_the_same_marts_and_take_turns(stores: Stores, world: World, session: Session) -> None:
     fill(stores, world)
     ours = publish(stores)

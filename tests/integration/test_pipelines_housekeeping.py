@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
+from platform_support import SYNTHETIC, FinishedRun, finished_run_fixture, platform_after_a_run_fixture  # noqa: F401 - fixtures
 from platform_support import Platform as Command
 
 from penguinmails.pipelines.assets.housekeeping import Destructive
@@ -21,11 +21,11 @@ from penguinmails.stack.stores import resolve
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 
-def test_housekeeping_runs_after_the_path_and_loses_nothing(home: Path) -> None:
-    command = Command(home)
-    assert command.run("--messages", "60")["succeeded"]
-    before = command.state()
-    definitions = build_defs({"platform": Platform(resolve(Settings(home=home)))})
+def test_housekeeping_runs_after_the_path_and_loses_nothing(
+    platform_after_a_run: Command, finished_run: FinishedRun
+) -> None:
+    command, before = platform_after_a_run, finished_run.state
+    definitions = build_defs({"platform": Platform(resolve(Settings(home=command.home)))})
     with dg.DagsterInstance.ephemeral() as instance:
         for job in (watch_queue, housekeeping, weekly, housekeeping):
             result = definitions.resolve_job_def(job.name).execute_in_process(instance=instance)
@@ -34,7 +34,7 @@ def test_housekeeping_runs_after_the_path_and_loses_nothing(home: Path) -> None:
             assert not failed, failed
         check_what_dagster_forgets(instance)
     assert command.state() == before
-    again = command.run("--messages", "60")
+    again = command.run(*SYNTHETIC)
     assert again["succeeded"], again["checks_failed"]
     assert command.state() == before
 

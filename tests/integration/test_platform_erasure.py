@@ -7,7 +7,13 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from platform_support import Platform
+from platform_support import (  # noqa: F401 - fixtures
+    SYNTHETIC,
+    FinishedRun,
+    Platform,
+    finished_run_fixture,
+    platform_after_a_run_fixture,
+)
 
 from penguinmails.content_store.errors import ContentGone
 from penguinmails.content_store.reading import ContentReader
@@ -38,14 +44,12 @@ def exchanged(stores: Stores, tenant_id: UUID, address: str) -> dict[str, bytes]
         return {name: reader.read(name) for name in names}
 
 
-def test_a_person_is_erased_everywhere(home: Path) -> None:
-    platform = Platform(home)
-    assert platform.run("--messages", "80", "--seed", "3")["succeeded"]
-    stores = resolve(Settings(home=home))
+def test_a_person_is_erased_everywhere(platform_after_a_run: Platform, finished_run: FinishedRun) -> None:
+    platform, before = platform_after_a_run, finished_run.state
+    stores = resolve(Settings(home=platform.home))
     with psycopg.connect(stores.oltp_url.get_secret_value(), autocommit=True) as oltp:
         tenant_id, address = oltp.execute(BUSIEST).fetchone() or ()
         messages = exchanged(stores, tenant_id, address)
-        before = platform.state()
         person = ("erase", "--tenant", str(tenant_id), "--person", address.upper())
 
         plan = platform.ask(*person)["plan"]
@@ -71,7 +75,7 @@ def test_a_person_is_erased_everywhere(home: Path) -> None:
     again = platform.ask(*person, "--execute")
     assert again["erasure"]["content"] is None
     assert again["erasure"]["rows"] == {"messages": 0, "leads": 0, "set_aside": 0}
-    repeated = platform.run("--messages", "80", "--seed", "3")
+    repeated = platform.run(*SYNTHETIC)
     assert repeated["succeeded"], repeated["checks_failed"]
     assert repeated["reports"]["intake"]["loaded"] == 0, "an erased message is not taken in again"
     with psycopg.connect(stores.oltp_url.get_secret_value()) as oltp:

@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from olap_support import (  # noqa: F401 - fixtures
@@ -279,6 +280,7 @@ def begin_anew(world: World) -> None:
             insert(connection, "smtp_ip_addresses", id=named(f"address {number}"), **of, **address)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=EXAMPLES,
     deadline=None,

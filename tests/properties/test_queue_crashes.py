@@ -124,6 +124,7 @@ def _check_end(world: World) -> None:
     }
 
 
+@pytest.mark.slow
 def test_no_single_crash_loses_or_doubles_a_job(world: World) -> None:
     """Every crash point of a job's whole way, one after the other."""
     point = 0
