@@ -13,8 +13,10 @@ a 4 KB mail, so each thread keeps one per dictionary. Compressors are never shar
 from __future__ import annotations
 
 import dataclasses
+import io
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -36,10 +38,11 @@ _COMPRESSORS_PER_THREAD = 8
 _MOST_HEADER_BYTES = 18
 """Of a zstd frame (RFC 8878, section 3.1.1.1)."""
 _BIG_BYTES = 4 << 20
-"""Bigger frames are not copied only to put their magic number back, nor bigger messages only to be compared."""
+"""Bigger messages are worked on piece by piece: of 100 MB no more copies are in memory than there must be."""
 _PIECE_BYTES = 1 << 20
 _MAGIC = bytes.fromhex("28b52ffd")
 _REMEDY = "Run 'penguinmails content verify'."
+_BROKEN, _OTHER_SIZE = "cannot be decompressed (damaged zstd frame)", "does not decompress to its stated size"
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,16 @@ def compress(raw: bytes, dictionary: Dictionary) -> bytes:
     """Returns `raw` as one zstd frame that states its size, without magic number and dictionary id."""
     compressor = _compressor(dictionary)
     compressor.set_pledged_input_size(len(raw))
-    return compressor.compress(raw, zstd.ZstdCompressor.FLUSH_FRAME)[len(_MAGIC) :]
+    if len(raw) <= _BIG_BYTES:
+        return compressor.compress(raw, zstd.ZstdCompressor.FLUSH_FRAME)[len(_MAGIC) :]
+    view, made, skipped = memoryview(raw), io.BytesIO(), len(_MAGIC)
+    for start in range(0, len(raw), _PIECE_BYTES):
+        last = start + _PIECE_BYTES >= len(raw)
+        mode = zstd.ZstdCompressor.FLUSH_FRAME if last else zstd.ZstdCompressor.CONTINUE
+        piece = memoryview(compressor.compress(view[start : start + _PIECE_BYTES], mode))
+        made.write(piece[skipped:])
+        skipped = 0 if piece else skipped
+    return made.getvalue()
 
 
 def stated_size_bytes(frame: bytes, *, thing: str) -> int:
@@ -117,15 +129,19 @@ def decompress(frame: bytes, dictionary: Dictionary, *, raw_size_bytes: int, thi
         raise ContentDamaged(thing, "has another size than the index says", _REMEDY)
     if frame.startswith(_MAGIC) and zstd.get_frame_info(frame).dictionary_id != dictionary.dictionary_id:
         raise ContentDamaged(thing, "has another dictionary than the index says", _REMEDY)
+    if raw_size_bytes > _BIG_BYTES:
+        made = io.BytesIO()
+        for piece in _pieces(frame, dictionary, raw_size_bytes=raw_size_bytes, thing=thing):
+            made.write(piece)
+        return made.getvalue()
     try:
         decompressor = zstd.ZstdDecompressor(dictionary.digested)
-        frame = _begun(decompressor, frame)
         # One byte of room more than allowed: a frame that lies about its size shows itself without being unpacked.
-        raw = decompressor.decompress(frame, raw_size_bytes + 1)
+        raw = decompressor.decompress(_whole(frame), raw_size_bytes + 1)
     except zstd.ZstdError as error:
-        raise ContentDamaged(thing, "cannot be decompressed (damaged zstd frame)", _REMEDY) from error
+        raise ContentDamaged(thing, _BROKEN, _REMEDY) from error
     if len(raw) != raw_size_bytes or not decompressor.eof or decompressor.unused_data:
-        raise ContentDamaged(thing, "does not decompress to its stated size", _REMEDY)
+        raise ContentDamaged(thing, _OTHER_SIZE, _REMEDY)
     return raw
 
 
@@ -137,28 +153,33 @@ def gives(frame: bytes, dictionary: Dictionary, raw: bytes, *, thing: str) -> bo
     """
     if len(raw) <= _BIG_BYTES:
         return decompress(frame, dictionary, raw_size_bytes=len(raw), thing=thing) == raw
-    expected, place, read = memoryview(raw), 0, 0
+    expected, place = memoryview(raw), 0
+    for piece in _pieces(frame, dictionary, raw_size_bytes=len(raw), thing=thing):
+        if expected[place : place + len(piece)] != piece:
+            return False
+        place += len(piece)
+    return True
+
+
+def _pieces(frame: bytes, dictionary: Dictionary, *, raw_size_bytes: int, thing: str) -> Iterator[bytes]:
+    """Yields what a big frame decompresses to, little by little; as many bytes as asked for, or it fails."""
+    rest, read, left = memoryview(frame), 0, raw_size_bytes
     try:
         decompressor = zstd.ZstdDecompressor(dictionary.digested)
-        rest = memoryview(_begun(decompressor, frame))
+        if not frame.startswith(_MAGIC):
+            decompressor.decompress(_MAGIC)
         while not decompressor.eof and (read < len(rest) or not decompressor.needs_input):
             more = rest[read : read + _PIECE_BYTES] if decompressor.needs_input else b""
             read += len(more)
             piece = decompressor.decompress(more, _PIECE_BYTES)
-            if expected[place : place + len(piece)] != piece:
-                return False
-            place += len(piece)
+            left -= len(piece)
+            if left < 0:
+                break
+            yield piece
     except zstd.ZstdError as error:
-        raise ContentDamaged(thing, "cannot be decompressed (damaged zstd frame)", _REMEDY) from error
-    return decompressor.eof and place == len(raw) and read == len(rest) and not decompressor.unused_data
-
-
-def _begun(decompressor: zstd.ZstdDecompressor, frame: bytes) -> bytes:
-    """Returns what is left to give to the decompressor; in one piece where that is cheap, which is faster."""
-    if len(frame) <= _BIG_BYTES or frame.startswith(_MAGIC):
-        return _whole(frame)
-    decompressor.decompress(_MAGIC)
-    return frame
+        raise ContentDamaged(thing, _BROKEN, _REMEDY) from error
+    if left or read < len(rest) or not decompressor.eof or decompressor.unused_data:
+        raise ContentDamaged(thing, _OTHER_SIZE, _REMEDY)
 
 
 def _whole(frame: bytes) -> bytes:

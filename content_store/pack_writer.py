@@ -146,7 +146,10 @@ def store_and_read_back(bucket: Bucket, object_key: str, content: bytes, *, stor
     digest = hashlib.sha256(content).digest()
     bucket.put(object_key, content)
     stored()
-    if hashlib.sha256(bucket.get(object_key)).digest() != digest:
+    read_back = hashlib.sha256()
+    for piece in bucket.pieces(object_key):
+        read_back.update(piece)
+    if read_back.digest() != digest:
         raise ContentDamaged(
             f"object {object_key}", "reads back as other bytes than were stored", "Check the object store."
         )
