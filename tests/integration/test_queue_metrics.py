@@ -27,6 +27,7 @@ from penguinmails.queue.worker import Worker
 from penguinmails.stack.stores import Stores
 
 redis_server, stores, connection = FIXTURES
+DASHBOARD = Path(dashboard.__file__).with_name("grafana.json")
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -40,6 +41,17 @@ def _scrape(*collectors: QueueCollector | ProcessCollector) -> Samples:
         server.server_close()
     families = text_string_to_metric_families(text)
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def _shown_by_the_dashboard() -> set[str]:
+    """The metrics that the expressions of the dashboard file name."""
+    panels = orjson.loads(DASHBOARD.read_bytes())["panels"]
+    expressions = [panel["targets"][0]["expr"] for panel in panels if panel["type"] != "row"]
+    return {
+        name
+        for each in expressions
+        for name in re.findall(r"(?<=[(\s])([a-z0-9_]+)(?=[\[)])", re.sub(r"by \([^)]*\)", "", each))
+    }
 
 
 def test_prometheus_sees_the_whole_queue(stores: Stores, connection: psycopg.Connection) -> None:
@@ -82,6 +94,9 @@ def test_each_process_serves_its_counts_and_times(stores: Stores, connection: ps
     reaper = ReaperCounts(jobs_reclaimed=4, jobs_buried=3, runs_overdue=2, jobs_poisoned=1, hand_offs_lost=5)
     counts = {"relay": relay.counts, "worker": worker.counts, "reaper": reaper}
     seen = {kind: _scrape(ProcessCollector(kind, counts[kind], times[kind])) for kind in COUNTERS}
+    connection.execute("UPDATE job_queues SET is_active = false WHERE name <> %s", [QUEUE])
+    scraped = {name for each in (*seen.values(), _scrape(QueueCollector(stores))) for name, _ in each}
+    assert _shown_by_the_dashboard() - scraped == set()
     assert seen["worker"]["jobs_completed_total", frozenset()] == 5
     assert seen["worker"]["jobs_failed_total", frozenset()] == seen["worker"]["jobs_retried_total", frozenset()] == 1
     assert seen["relay"]["jobs_handed_off_total", frozenset()] == 6
@@ -128,18 +143,11 @@ def test_every_name_of_the_product_is_served_and_the_dashboard_knows_no_other() 
     of_the_product |= {f"messaging_client_{end}_messages_total" for end in ("sent", "consumed")}
     of_the_product |= {"stale_messages_dropped_total", "fenced_completions_total"}
     assert of_the_product <= served
-    expressions = [panel["targets"][0]["expr"] for panel in dashboard.dashboard()["panels"] if panel["type"] != "row"]
-    shown = {
-        name
-        for each in expressions
-        for name in re.findall(r"(?<=[(\s])([a-z0-9_]+)(?=[\[)])", re.sub(r"by \([^)]*\)", "", each))
-    }
-    assert shown == served
+    assert _shown_by_the_dashboard() == served
 
 
 def test_the_dashboard_file_is_what_the_metrics_say() -> None:
-    file = Path(dashboard.__file__).with_name("grafana.json")
-    assert orjson.loads(file.read_bytes()) == dashboard.dashboard()
+    assert orjson.loads(DASHBOARD.read_bytes()) == dashboard.dashboard()
 
 
 def test_the_page_of_limits_is_what_the_limits_say() -> None:
