@@ -21,7 +21,7 @@ from penguinmails.oltp.seeding_dice import YEAR_START, dice_for
 from penguinmails.oltp.seeding_platform import plan_ids, platform_rows
 from penguinmails.oltp.seeding_scales import SCALES, Seeding
 from penguinmails.oltp.seeding_tenant import Tenant, make_tenant
-from penguinmails.oltp.seeding_traffic import BODY_COLUMNS, EVENT_COLUMNS, MESSAGE_COLUMNS, Traffic, make_traffic
+from penguinmails.oltp.seeding_traffic import BODY_COLUMNS, EVENT_COLUMNS, MESSAGE_COLUMNS, Rows, Traffic, make_traffic
 from penguinmails.stack.sql import Queries
 
 QUERIES = Queries(Path(__file__).parent / "seeding.sql")
@@ -111,12 +111,12 @@ def _write(connection: Connection, group: TableRows, rows: Counter[str]) -> None
 
 def _write_traffic(connection: Connection, traffic: Sequence[Traffic], rows: Counter[str]) -> None:
     groups = (
-        ("email_messages", MESSAGE_COLUMNS, [row for each in traffic for row in each.messages]),
-        ("email_message_bodies", BODY_COLUMNS, [row for each in traffic for row in each.bodies]),
-        ("email_events", EVENT_COLUMNS, [row for each in traffic for row in each.events]),
+        ("email_messages", MESSAGE_COLUMNS, [each.messages for each in traffic]),
+        ("email_message_bodies", BODY_COLUMNS, [each.bodies for each in traffic]),
+        ("email_events", EVENT_COLUMNS, [each.events for each in traffic]),
     )
     for table, columns, encoded in groups:
-        rows[table] += copy_encoded_rows(connection, table, columns, encoded)
+        rows[table] += copy_encoded_rows(connection, table, columns, Rows.in_order_of_time(encoded))
 
 
 def _audit_events(tenant: Tenant, seeding: Seeding, place: int) -> TableRows:

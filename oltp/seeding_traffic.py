@@ -9,7 +9,8 @@ they are encoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
@@ -51,6 +52,7 @@ _COMPLAINT_RATE = 0.002
 _LATE_RATE = 0.05
 _TYPICAL_SIZE_BYTES = 2_600
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_STRETCH_SECONDS = 10 * _DAY
 
 _BY_READER = encoded_jsonb({"user_agent": "ExampleMail/7.2"})
 _BY_PROGRAM = encoded_jsonb({"user_agent": "ImageProxy/1.0"})
@@ -66,13 +68,32 @@ _OUTBOUND = encoded_text("outbound") + encoded_text("email")
 _INBOUND = {kind: encoded_text("inbound") + encoded_text(kind) for kind in ("email", "bounce")}
 
 
+class Rows:
+    """Encoded rows by time: COPY writes a month faster when its rows come one after the other."""
+
+    def __init__(self) -> None:
+        self._stretches: defaultdict[int, list[bytes]] = defaultdict(list)
+
+    def add(self, at: int, row: bytes) -> None:
+        self._stretches[at // _STRETCH_SECONDS].append(row)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._stretches.values()))
+
+    @classmethod
+    def in_order_of_time(cls, several: Sequence[Rows]) -> list[bytes]:
+        """All rows of several, roughly in order of time."""
+        stretches = sorted({stretch for rows in several for stretch in rows._stretches})
+        return [row for stretch in stretches for rows in several for row in rows._stretches.get(stretch, ())]
+
+
 @dataclass
 class Traffic:
     """Rows of messages, events and bodies, encoded for COPY."""
 
-    messages: list[bytes] = field(default_factory=list)
-    events: list[bytes] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
+    messages: Rows = field(default_factory=Rows)
+    events: Rows = field(default_factory=Rows)
+    bodies: Rows = field(default_factory=Rows)
     bounced_leads: set[UUID] = field(default_factory=set)
     unsubscribed_leads: set[UUID] = field(default_factory=set)
 
@@ -144,12 +165,12 @@ def _send_sequence(dice: Dice, traffic: Traffic, route: _Route, *, with_bodies: 
         first_times: dict[str, int] = {}
         for event_type, occurred_at, payload in _happened(dice, at, bounce_type):
             first_times.setdefault(event_type, occurred_at)
-            traffic.events.append(_event(dice, route.tenant_id, keys, event_type, occurred_at, payload))
+            traffic.events.add(occurred_at, _event(dice, route.tenant_id, keys, event_type, occurred_at, payload))
         letter = _outgoing(route, step, message_id, at, letter) if with_bodies else None
         raw = outreach(letter) if letter else None
-        traffic.messages.append(_message(route, step, message_id, at, first_times, bounce_type, raw))
+        traffic.messages.add(at, _message(route, step, message_id, at, first_times, bounce_type, raw))
         if raw is not None:
-            traffic.bodies.append(_body(route, message_id, raw, at))
+            traffic.bodies.add(at, _body(route, message_id, raw, at))
         answered_at = first_times.get("replied") or first_times.get("bounced")
         if answered_at:
             _answer(dice, traffic, route, step, message_id, answered_at, bounce_type, letter)
@@ -253,7 +274,7 @@ def _answer(
         sent_at = datetime.fromtimestamp(at, UTC)
         letter = Letter(header, sent_at, route.lead, route.sender, route.topic, step, variant, question)
         raw = (bounce if bounce_type else reply)(letter)
-        traffic.bodies.append(_body(route, message_id, raw, at))
+        traffic.bodies.add(at, _body(route, message_id, raw, at))
     row = encoded_row(
         len(MESSAGE_COLUMNS),
         route.tenant_id,
@@ -272,7 +293,7 @@ def _answer(
         encoded_time(at),
         encoded_time(at),
     )
-    traffic.messages.append(row)
+    traffic.messages.add(at, row)
 
 
 def _body(route: _Route, message_id: bytes, raw: bytes, at: int) -> bytes:
