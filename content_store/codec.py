@@ -88,14 +88,11 @@ def compress(raw: bytes, dictionary: Dictionary) -> bytes:
     compressor.set_pledged_input_size(len(raw))
     if len(raw) <= _BIG_BYTES:
         return compressor.compress(raw, zstd.ZstdCompressor.FLUSH_FRAME)[len(_MAGIC) :]
-    view, made, skipped = memoryview(raw), io.BytesIO(), len(_MAGIC)
+    view, made = memoryview(raw), io.BytesIO()
     for start in range(0, len(raw), _PIECE_BYTES):
-        last = start + _PIECE_BYTES >= len(raw)
-        mode = zstd.ZstdCompressor.FLUSH_FRAME if last else zstd.ZstdCompressor.CONTINUE
-        piece = memoryview(compressor.compress(view[start : start + _PIECE_BYTES], mode))
-        made.write(piece[skipped:])
-        skipped = 0 if piece else skipped
-    return made.getvalue()
+        made.write(compressor.compress(view[start : start + _PIECE_BYTES]))
+    made.write(compressor.flush(zstd.ZstdCompressor.FLUSH_FRAME))
+    return made.getvalue()[len(_MAGIC) :]
 
 
 def stated_size_bytes(frame: bytes, *, thing: str) -> int:

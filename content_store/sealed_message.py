@@ -1,7 +1,7 @@
-"""One message from raw bytes to what stands in a pack, and back: the only functions that do it.
+"""One message as it stands in a pack and in the index, and opening it: the only functions that do it.
 
-Belongs here: the order of steps (compress, seal; unseal, decompress, compare). Does not belong here: packs, the index,
-what a split message is put together from (split_message.py).
+Belongs here: unseal, decompress, compare. Does not belong here: sealing (sealed_batch.py), packs, the index, what a split
+message is put together from (split_message.py).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import hmac
 from dataclasses import dataclass
 from uuid import UUID
 
-from penguinmails.content_store.codec import Dictionary, compress, decompress, gives, stated_size_bytes
+from penguinmails.content_store.codec import Dictionary, decompress, stated_size_bytes
 from penguinmails.content_store.errors import ContentDamaged
-from penguinmails.content_store.sealing import Form, TenantKey, message_context, new_data_key, seal, unseal
+from penguinmails.content_store.sealing import Form, TenantKey, message_context, unseal
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,38 +25,6 @@ class SealedMessage:
     wrapped_key: bytes
     sealed: bytes
     form: Form = Form.WHOLE
-
-
-def seal_message(
-    content: bytes,
-    *,
-    tenant_id: UUID,
-    storage_key: str,
-    key: TenantKey,
-    dictionary: Dictionary,
-    form: Form = Form.WHOLE,
-    raw_size_bytes: int | None = None,
-    content_hash: str | None = None,
-) -> SealedMessage:
-    """Compresses and seals a message, then unseals and decompresses it again as a reader would and compares.
-
-    Args:
-        content: the message, the attachment, or of a split message what `join_message` takes.
-        raw_size_bytes: of a split message, the size of the original.
-        content_hash: of a split message, the keyed hash of the original; otherwise where it is known already.
-
-    Raises:
-        ContentDamaged: what came back is not what went in; nothing was stored.
-    """
-    size_bytes = len(content) if raw_size_bytes is None else raw_size_bytes
-    data_key = new_data_key()
-    context = message_context(form, tenant_id, storage_key, size_bytes)
-    sealed = seal(compress(content, dictionary), data_key, context)
-    thing = f"message {storage_key}"
-    if not gives(unseal(sealed, data_key, context, thing=thing), dictionary, content, thing=thing):
-        raise ContentDamaged(thing, "did not survive compression", "Test this machine's memory; nothing was stored.")
-    digest = key.digest(content) if content_hash is None else content_hash
-    return SealedMessage(storage_key, size_bytes, digest, key.wrap(data_key), sealed, form)
 
 
 def open_frame(message: SealedMessage, *, tenant_id: UUID, key: TenantKey, dictionary: Dictionary) -> bytes:

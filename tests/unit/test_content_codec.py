@@ -23,8 +23,9 @@ from penguinmails.content_store.errors import ContentDamaged, ContentUnknown, Pa
 from penguinmails.content_store.keys import KeyFolder, MasterKey
 from penguinmails.content_store.pack import Directory, Entry, build_pack, read_directory
 from penguinmails.content_store.retention_classes import RETENTION_CLASSES, retention_class
-from penguinmails.content_store.sealed_message import open_message, seal_message
-from penguinmails.content_store.sealing import TenantKey
+from penguinmails.content_store.sealed_batch import UnsealedBatch, seal_batch
+from penguinmails.content_store.sealed_message import SealedMessage, open_message
+from penguinmails.content_store.sealing import Form, TenantKey
 from penguinmails.stack.errors import InputError, SettingsError
 
 TENANT, OTHER = UUID(int=1), UUID(int=2)
@@ -34,7 +35,9 @@ DICTIONARY = bootstrap_dictionary()
 
 def sealed(raw: bytes, number: int = 7):
     name = storage_layout.storage_key(TENANT, UUID(int=number))
-    return seal_message(raw, tenant_id=TENANT, storage_key=name, key=KEY, dictionary=DICTIONARY)
+    batch = UnsealedBatch(TENANT, [name], [Form.WHOLE], [raw], [len(raw)], [None], [None])
+    made = seal_batch(batch, KEY, DICTIONARY)
+    return SealedMessage(name, len(raw), made.content_hashes[0], made.wrapped_keys[0], made.sealed[0])
 
 
 def test_the_bootstrap_dictionary_can_be_made_again() -> None:
