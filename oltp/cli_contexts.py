@@ -54,7 +54,7 @@ def status(*, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        console.print(f"Contexts are {found.state or 'neither open nor sealed: app.context_is_proven() was changed'}.")
+        console.print(f"Contexts are {found.state or 'neither open nor sealed: their functions were changed'}.")
         keys = Table("accepted key", "since (UTC)", "until (UTC)")
         for key in found.keys:
             until = f"{key.accepted_until:%Y-%m-%d %H:%M:%S}" if key.accepted_until else "it is replaced"

@@ -1,8 +1,8 @@
 """Whether the database believes a session's context as it is set (open), or with a proof only (sealed).
 
 Open, whoever holds the application's login may name any tenant: what an SDK of others needs, which sets the plain settings.
-Sealed, a context without a valid seal (context_seals.py) is no context: there are no rows, and no error. The state is the body
-of one function, app.context_is_proven(); migrations leave it alone.
+Sealed, a context without a valid seal (context_seals.py) is no context: there are no rows, and no error. The state is in
+the bodies of three functions (contexts.sql); migrations leave them alone.
 
 Belongs here: the state, the keys that the database accepts, who changed them and why. Does not belong here: signing
 (context_seals.py), sessions (tenancy.py).
@@ -43,7 +43,11 @@ class State(StrEnum):
     """Tenant and user that come with a valid seal."""
 
 
-_STATES = {"RETURN true": State.OPEN, "RETURN app.seal_is_valid()": State.SEALED}
+_STATES = {("RETURN true", 0): State.OPEN, ("RETURN app.seal_is_valid()", 3): State.SEALED}
+_STATEMENTS = {
+    State.OPEN: ("open_context_is_proven", "open_current_tenant_id", "open_current_user_id"),
+    State.SEALED: ("seal_context_is_proven", "seal_current_tenant_id", "seal_current_user_id"),
+}
 
 
 @dataclass(frozen=True)
@@ -127,9 +131,15 @@ def status(stores: Stores) -> Status:
 
 
 def state(connection: Connection) -> State | None:
-    """Returns what the database believes; None when somebody wrote app.context_is_proven() otherwise."""
+    """Returns what the database believes; None when somebody wrote the functions of contexts otherwise."""
     row = connection.execute(_QUERIES["state"]).fetchone()
-    return _STATES.get(str(row[0])) if row else None
+    return _STATES.get((str(row[0]), row[1])) if row else None
+
+
+def set_state(connection: Connection, wanted: State) -> None:
+    """Writes the functions of contexts; only within a transaction, so that all of them change at once."""
+    for statement in _STATEMENTS[wanted]:
+        connection.execute(_QUERIES[statement])
 
 
 def accepted_keys(connection: Connection) -> list[AcceptedKey]:
@@ -170,7 +180,7 @@ def seal(stores: Stores, order: Order, *, wait: timedelta = WAIT) -> Changed:
             changed = before is not State.SEALED
             if changed:
                 _make_present(connection, key, keep=timedelta())
-                connection.execute(_QUERIES["seal"])
+                set_state(connection, State.SEALED)
                 _note(connection, "seal", key.key_id, order)
         # Also when it was sealed already: an earlier order may have been killed while it waited.
         older = _wait_for_older_transactions(connection, wait)
@@ -213,7 +223,7 @@ def open_(stores: Stores, order: Order) -> Changed:
     with connect(stores.oltp_url, Role.OWNER) as connection, _change(connection) as (before, present):
         changed = before is not State.OPEN
         if changed:
-            connection.execute(_QUERIES["open"])
+            set_state(connection, State.OPEN)
             _note(connection, "open", present, order)
     return Changed(State.OPEN, changed, present)
 

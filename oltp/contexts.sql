@@ -5,18 +5,65 @@
 LOCK TABLE app.context_keys IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: state
--- `RETURN true` is open, `RETURN app.seal_is_valid()` is sealed.
-SELECT pg_get_function_sqlbody('app.context_is_proven()'::regprocedure) AS body;
+-- Open, none of three functions asks for a proof; sealed, all do.
+SELECT
+    pg_get_function_sqlbody('app.context_is_proven()'::regprocedure) AS verdict,
+    count(*) FILTER (
+        WHERE coalesce(nullif(prosrc, ''), pg_get_function_sqlbody(oid)) LIKE '%app.seal_is_valid()%'
+    ) AS functions_that_ask
+FROM pg_catalog.pg_proc
+WHERE oid IN (
+    'app.context_is_proven()'::regprocedure,
+    'app.current_tenant_id()'::regprocedure,
+    'app.current_user_id()'::regprocedure
+);
 
--- name: seal
+-- name: seal_context_is_proven
 CREATE OR REPLACE FUNCTION app.context_is_proven() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN app.seal_is_valid();
 
--- name: open
+-- name: seal_current_tenant_id
+-- In plpgsql: inlining would cost more for statements that are planned each time. Every name is spelt out, so that no search_path
+-- changes what it means.
+CREATE OR REPLACE FUNCTION app.current_tenant_id() RETURNS uuid
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+AS $body$
+BEGIN
+    RETURN CASE
+        WHEN app.seal_is_valid() AND pg_catalog.current_setting('app.current_tenant_id', true) OPERATOR(pg_catalog.<>) ''
+        THEN pg_catalog.current_setting('app.current_tenant_id', true)::pg_catalog.uuid
+    END;
+END
+$body$;
+
+-- name: seal_current_user_id
+CREATE OR REPLACE FUNCTION app.current_user_id() RETURNS uuid
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+AS $body$
+BEGIN
+    RETURN CASE
+        WHEN app.seal_is_valid() AND pg_catalog.current_setting('app.current_user_id', true) OPERATOR(pg_catalog.<>) ''
+        THEN pg_catalog.current_setting('app.current_user_id', true)::pg_catalog.uuid
+    END;
+END
+$body$;
+
+-- name: open_context_is_proven
+-- As migrations/0017 made them.
 CREATE OR REPLACE FUNCTION app.context_is_proven() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN true;
+
+-- name: open_current_tenant_id
+CREATE OR REPLACE FUNCTION app.current_tenant_id() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN nullif(pg_catalog.current_setting('app.current_tenant_id', true), '')::uuid;
+
+-- name: open_current_user_id
+CREATE OR REPLACE FUNCTION app.current_user_id() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN nullif(pg_catalog.current_setting('app.current_user_id', true), '')::uuid;
 
 -- name: keys
 -- Accepted keys, the present one first; never the secrets.

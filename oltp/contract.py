@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penguinmails.oltp.connections import Connection, Role, connect
+from penguinmails.oltp.contexts import State, set_state
 from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import resolve
 
 CONTRACT = Path(__file__).parent / "contract.txt"
+WHEN_SEALED = "function when sealed"
 _QUERIES = Queries(Path(__file__).parent / "contract.sql")
 
 
@@ -28,7 +30,7 @@ class Clause:
 
     Args:
         thing: a table, or `app` for functions and their own tables.
-        kind: default, rule, index, policy, right, right by column, trigger, storage, function or table.
+        kind: default, rule, index, policy, right, right by column, trigger, storage, function, function when sealed or table.
         name: of the column, rule, index, policy, role, trigger or function.
         definition: as the server writes it.
     """
@@ -47,13 +49,25 @@ def live_contract(connection: Connection) -> list[Clause]:
     return sorted(Clause(*map(str, row)) for row in connection.execute(_QUERIES["contract"]))
 
 
-def declared_contract() -> list[Clause]:
-    """Returns what it should have."""
+def declared_contract(*, sealed: bool) -> list[Clause]:
+    """Returns what it should have, with the functions of contexts as they are in that state."""
     lines = CONTRACT.read_text(encoding="utf-8").splitlines()
-    return sorted(Clause(*line.split(" | ", 3)) for line in lines if line and not line.startswith("#"))
+    clauses = [Clause(*line.split(" | ", 3)) for line in lines if line and not line.startswith("#")]
+    when_sealed = {clause.name for clause in clauses if clause.kind == WHEN_SEALED}
+    other = "function" if sealed else WHEN_SEALED
+    return sorted(clause for clause in clauses if clause.name not in when_sealed or clause.kind != other)
+
+
+def _both_states(connection: Connection) -> set[Clause]:
+    found: set[Clause] = set()
+    for wanted in State:
+        with connection.transaction(force_rollback=True):
+            set_state(connection, wanted)
+            found |= set(live_contract(connection))
+    return found
 
 
 if __name__ == "__main__":
     with connect(resolve().oltp_url, Role.OWNER) as live:
         sys.stdout.write("# Made by python -m penguinmails.oltp.contract: thing | kind | name | definition\n")
-        sys.stdout.writelines(f"{clause}\n" for clause in live_contract(live))
+        sys.stdout.writelines(f"{clause}\n" for clause in sorted(_both_states(live)))

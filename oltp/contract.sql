@@ -71,9 +71,16 @@ WITH own_tables AS (
     FROM own_tables
     WHERE own_tables.reloptions IS NOT NULL
     UNION ALL
-    -- The text of a function is told by its digest; that of uuidv7() depends on the server's version, that of
-    -- context_is_proven() is one of two (contexts.py).
-    SELECT 'app', 'function', functions.oid::regprocedure::text,
+    -- The text of a function is told by its digest; that of uuidv7() depends on the server's version, that of the functions of
+    -- contexts on whether the database is sealed (contexts.py).
+    SELECT 'app',
+        CASE
+            WHEN functions.proname IN ('context_is_proven', 'current_tenant_id', 'current_user_id')
+                AND pg_get_function_sqlbody('app.context_is_proven()'::regprocedure) <> 'RETURN true'
+            THEN 'function when sealed'
+            ELSE 'function'
+        END,
+        functions.oid::regprocedure::text,
         concat_ws(' ',
             'owner', functions.proowner::regrole,
             CASE WHEN functions.prosecdef THEN 'security definer' END,
@@ -91,9 +98,6 @@ WITH own_tables AS (
                 THEN 'and everybody'
             END,
             CASE
-                WHEN functions.proname = 'context_is_proven'
-                    AND pg_get_function_sqlbody(functions.oid) IN ('RETURN true', 'RETURN app.seal_is_valid()')
-                THEN 'text open or sealed'
                 WHEN functions.proname <> 'uuidv7'
                 THEN 'text ' || left(md5(coalesce(nullif(functions.prosrc, ''), pg_get_function_sqlbody(functions.oid))), 12)
             END

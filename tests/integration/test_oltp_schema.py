@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from penguinmails.oltp import schema
 from penguinmails.oltp.checking import check_isolation
 from penguinmails.oltp.connections import Role, connect
+from penguinmails.oltp.contexts import State, set_state
 from penguinmails.oltp.doctor import examine
 from penguinmails.oltp.schema import MIGRATIONS, differences
 from penguinmails.oltp.tables import TABLES, PersonalData
@@ -76,6 +77,11 @@ def test_the_migrated_database_equals_the_declarations(shared_stores: Stores) ->
         )
     assert schema.migrate(shared_stores, clock=clock) == []
     assert [finding.name for finding in examine(shared_stores) if not finding.ok] == []
+    with connect(shared_stores.oltp_url, Role.OWNER) as connection, connection.transaction(force_rollback=True):
+        set_state(connection, State.SEALED)
+        assert differences(connection) == []
+        set_state(connection, State.OPEN)
+        assert differences(connection) == []
 
 
 @pytest.mark.parametrize("drift", DRIFTS)
