@@ -80,6 +80,7 @@ class HandOverArea:
     """`MessageBodies` on PostgreSQL. An owner is alive as long as its session holds its advisory lock."""
 
     def __init__(self, url: SecretStr) -> None:
+        self._url = url
         self.connection: psycopg.Connection[Any] = connect_to_index(url)
         self._owner: UUID | None = None
 
@@ -134,8 +135,7 @@ class HandOverArea:
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             " AND classid = (hashtext(claimed_by::text)::bigint & 4294967295)::oid)"
         )
-        rows = self.connection.execute(
-            """
+        statement = """
             WITH one AS (
                 SELECT tenant_id FROM hand_over_area.bodies WHERE stored_at IS NULL AND claimed_by IS NULL
                     AND (%(day)s::date IS NULL OR (created AT TIME ZONE 'UTC')::date = %(day)s)
@@ -151,11 +151,11 @@ class HandOverArea:
             UPDATE hand_over_area.bodies SET claimed_by = %(owner)s FROM summed
             WHERE bodies.message_id = summed.message_id AND (total <= %(max_bytes)s OR total = size)
             RETURNING tenant_id, bodies.message_id, created, direction, message_type, correspondent, raw_message
-            """,
-            {"owner": owner, "max_messages": max_messages, "max_bytes": max_bytes, "day": day},
-            binary=True,
-        ).fetchall()
-        return [Body(*row) for row in rows]
+            """
+        limits = {"owner": owner, "max_messages": max_messages, "max_bytes": max_bytes, "day": day}
+        # A connection of its own, as the OLTP tier's: libpq keeps the room that the biggest row took.
+        with connect_to_index(self._url) as connection:
+            return [Body(*row) for row in connection.execute(statement, limits, binary=True)]
 
     def mark_stored(self, stored: Sequence[tuple[UUID, UUID, str]]) -> None:
         self.connection.execute(
