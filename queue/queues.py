@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 HIGHEST_PRIORITY = 0
 LOWEST_PRIORITY = 1000
@@ -35,6 +36,7 @@ class Band(StrEnum):
 _LAST_PRIORITIES = tuple((band.priorities[1], band) for band in Band)
 
 
+@cache
 def band_of(priority: int) -> Band:
     """Returns the band that a priority number falls into."""
     return next(band for last_priority, band in _LAST_PRIORITIES if priority <= last_priority)

@@ -64,7 +64,7 @@ class Relay:
         self._connection: Connection | None = None
         self._housekeeping_at = 0.0
         self._new_jobs = NewJobs(configuration)
-        self._is_work_left = False
+        self._is_work_left = self._is_full = False
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Hands jobs over until `stop` says so.
@@ -81,7 +81,9 @@ class Relay:
                     lease = lease or Lease(self._stores.queue_url, "relay", self._configuration, begins_anew=True)
                     moved = self.step()
                     outage.ended()
-                    self._new_jobs.after_turn(self._ready_connection(), moved=moved, is_work_left=self._is_work_left)
+                    self._new_jobs.after_turn(
+                        self._ready_connection(), moved=moved, is_work_left=self._is_work_left, is_full=self._is_full
+                    )
                 except (psycopg.OperationalError, ServerError) as error:
                     outage.began(error)
                     self._disconnect()
@@ -115,6 +117,7 @@ class Relay:
         queue_names = [row[0] for row in connection.execute(PROTOCOL["queues_with_ready_jobs"])]
         self._is_work_left = bool(queue_names)
         lanes = self._lanes_with_room(queue_names) if queue_names else []
+        self._is_full = self._is_work_left and not lanes
         if not lanes:
             return []
         return claim(connection, lanes, hand_off_seconds=self._configuration.hand_off_seconds)
@@ -127,12 +130,13 @@ class Relay:
             self._housekeeping_at = time.monotonic() + self._configuration.housekeeping_seconds
 
     def _lanes_with_room(self, queue_names: Sequence[str]) -> list[tuple[str, Band, int]]:
-        depths = self._fast_lane.depths(queue_names)
-        room = {
-            lane: min(self._configuration.batch, self._configuration.high_water - depth)
-            for lane, depth in depths.items()
-        }
-        return [(name, band, count) for (name, band), count in room.items() if count > 0]
+        """A lane that is more than half full is not topped up in small bites: many statements for few jobs."""
+        batch, high_water = self._configuration.batch, self._configuration.high_water
+        return [
+            (name, band, min(batch, high_water - depth))
+            for (name, band), depth in self._fast_lane.depths(queue_names).items()
+            if depth <= high_water / 2 or high_water - depth >= batch / 2
+        ]
 
     def _push(self, connection: Connection, hand_offs: list[HandOff]) -> None:
         began = time.monotonic()

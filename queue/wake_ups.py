@@ -28,6 +28,8 @@ _MEMORY_SECONDS = 1.0
 """For how long what happened decides how often to look."""
 _LOADED_TURNS = 20
 """So many turns with work in a row, and a relay is not waiting for anything: nobody need tell it."""
+_FULL_SECONDS = 0.05
+"""What Redis holds lasts longer than this, however many workers there are."""
 _BLOCK_SECONDS = 1.0
 """How long one request for a word is open."""
 _RECONNECT_SECONDS = 0.5
@@ -66,13 +68,14 @@ class NewJobs:
         self._loaded_until = 0.0
         self._looked_by_itself = False
 
-    def after_turn(self, connection: Connection, *, moved: int, is_work_left: bool) -> None:
+    def after_turn(self, connection: Connection, *, moved: int, is_work_left: bool, is_full: bool) -> None:
         """Returns when it is time for the next turn.
 
         Args:
             connection: the relay's own, idle; another than the last time when that was lost.
             moved: jobs handed over in this turn.
-            is_work_left: whether jobs were ready and could not be handed over (no room, no tokens): no word will say when.
+            is_work_left: whether jobs were ready that could not all be handed over: no word will say when they can.
+            is_full: whether that was because Redis holds enough for now.
         """
         now = time.monotonic()
         if moved:
@@ -90,15 +93,15 @@ class NewJobs:
             self._pace.hurry()
             self._stop_listening(connection)
         if not moved:
-            self._wait(connection)
+            self._wait(connection, max(_FULL_SECONDS, self._pace.seconds) if is_full else self._pace.seconds)
 
-    def _wait(self, connection: Connection) -> None:
+    def _wait(self, connection: Connection, seconds: float) -> None:
         if self._listens_on is not connection and time.monotonic() >= self._loaded_until:
             connection.execute(PROTOCOL["listen_for_jobs"])
             connection.execute(PROTOCOL["say_that_a_relay_listens"])
             self._listens_on = connection
             return  # what came just before is found by one more look
-        self._looked_by_itself = not list(connection.notifies(timeout=self._pace.seconds, stop_after=1))
+        self._looked_by_itself = not list(connection.notifies(timeout=seconds, stop_after=1))
 
     def _stop_listening(self, connection: Connection) -> None:
         if self._listens_on is connection:
@@ -116,6 +119,7 @@ class HandOffs:
     def __init__(self, client: redis.Redis, queue_names: Sequence[str], configuration: Configuration) -> None:
         self._client = client
         self._wake_lists = [wake_key(name) for name in queue_names]
+        self._configuration = configuration
         self._pace = Pace(configuration)
         self._looked_by_itself = False
         self._read_end, self._write_end = os.pipe()
@@ -125,12 +129,12 @@ class HandOffs:
         self._heard_from: str | None = None
         threading.Thread(target=self._follow, name="word of hand-offs", daemon=True).start()
 
-    def after_turn(self, executor: Executor, *, moved: int, at_most_seconds: float) -> None:
+    def after_turn(self, executor: Executor, *, moved: int, is_gathering: bool) -> None:
         """Returns when it is time for the next turn: an outcome or a word has come, or it is time to look anyway.
 
         Args:
             moved: jobs settled and started in this turn.
-            at_most_seconds: until outcomes that are being gathered should be settled.
+            is_gathering: whether outcomes are waiting for others: the next one is then no reason to look.
         """
         if moved:
             if self._looked_by_itself:
@@ -139,8 +143,9 @@ class HandOffs:
             return
         if executor.room() > 0:
             self._is_wanted.set()
-        seconds = min(self._pace.seconds, at_most_seconds)
-        self._looked_by_itself = not wait([*executor.sources(), self._read_end], seconds)
+        sources = () if is_gathering else executor.sources()
+        seconds = self._configuration.poll_seconds if is_gathering else self._pace.seconds
+        self._looked_by_itself = not wait([*sources, self._read_end], seconds) and not is_gathering
         heard_from = self._take()
         if heard_from is not None and executor.room() <= 0:
             with suppress(redis.RedisError):  # as good as a word that never came

@@ -10,7 +10,6 @@ statements (sql/protocol.sql), other processes' remains (reaper.py).
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -118,7 +117,7 @@ class Worker:
                     self.reconnect()
                     time.sleep(_RECONNECT_SECONDS)
                     continue
-                hand_offs.after_turn(self._executor, moved=moved, at_most_seconds=self._seconds_to_flush())
+                hand_offs.after_turn(self._executor, moved=moved, is_gathering=bool(self._outcomes))
         finally:
             hand_offs.close()
             self.close()
@@ -392,6 +391,3 @@ class Worker:
         if self._lease is not None:
             self._lease.close()
             self._lease = None
-
-    def _seconds_to_flush(self) -> float:
-        return max(0.0, self._outcomes_since + _FLUSH_SECONDS - time.monotonic()) if self._outcomes else math.inf

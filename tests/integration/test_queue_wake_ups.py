@@ -21,7 +21,7 @@ from penguinmails.queue.worker import Worker
 from penguinmails.stack.stores import Stores
 
 redis_server, stores, connection = FIXTURES
-DEAF = dataclasses.replace(STEADY, poll_seconds=600.0, idle_poll_seconds=600.0)
+DEAF = dataclasses.replace(STEADY, idle_poll_seconds=600.0)
 """Looks by itself so rarely that only a word can have told it."""
 LISTENING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted"
 
@@ -133,15 +133,15 @@ def test_a_worker_without_room_gives_its_word_to_another(stores: Stores) -> None
     executor = _Full(handlers_of(lambda _: None))  # type: ignore[arg-type]
     full, other = (HandOffs(FastLane.open(stores).client, [QUEUE], DEAF) for _ in range(2))
     try:
-        full.after_turn(executor, moved=0, at_most_seconds=0.0)  # asks
+        full.after_turn(executor, moved=0, is_gathering=True)  # asks
         executor.has_room = False
         _until(lambda: client.info("clients")["blocked_clients"] == 1)
         client.rpush(wake_key(QUEUE), "1")
         _until(lambda: client.info("clients")["blocked_clients"] == 0)
-        full.after_turn(executor, moved=0, at_most_seconds=60.0)
+        full.after_turn(executor, moved=0, is_gathering=False)
         _until(lambda: client.llen(wake_key(QUEUE)) == 1)
         executor.has_room = True
-        other.after_turn(executor, moved=0, at_most_seconds=60.0)
+        other.after_turn(executor, moved=0, is_gathering=False)
         assert client.llen(wake_key(QUEUE)) == 0
     finally:
         full.close()
