@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -23,7 +23,7 @@ from psycopg.rows import class_row
 from penguinmails.oltp.connections import Connection, Role, connect
 from penguinmails.oltp.context_seals import KEY_SETTING, ContextKey, Signer, key_file, key_of, signer_of
 from penguinmails.stack.errors import InputError
-from penguinmails.stack.key_files import make_key_file, sync_folder
+from penguinmails.stack.key_files import make_key_file, read_key_file, sync_folder
 from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
 
@@ -83,7 +83,7 @@ class Status:
     """How a database and this machine stand to one another.
 
     Args:
-        state: what the database believes; None for neither, which `penguinmails oltp migrate` cannot mend.
+        state: what the database believes; None when somebody wrote the functions of contexts otherwise.
         keys: the keys it accepts.
         own_key_id: the key of this machine, None where there is none.
         own_seal_is_believed: whether a context that this machine signs is believed now.
@@ -199,22 +199,23 @@ def rotate(stores: Stores, order: Order, *, keep_old: timedelta = KEEP_OLD) -> C
         InputError: the contexts are open; nothing was changed.
         SettingsError: what should be the key is none.
     """
-    file = key_file(stores)
-    following = file.with_suffix(".key.next")
-    with connect(stores.oltp_url, Role.OWNER) as connection, _change(connection) as (before, present):
-        if before is not State.SEALED:
-            raise InputError("contexts", "are open", "Seal them first: penguinmails oltp contexts seal")
-        # On disk before the database accepts it, and in its place only after: the old one is accepted meanwhile.
-        key = key_of(stores) if stores.context_key is not None else ContextKey(make_key_file(following))
-        assert key is not None  # noqa: S101 - the environment has it, or it was just made
-        changed = present != key.key_id
-        if changed:
-            _make_present(connection, key, keep=keep_old)
-            _note(connection, "rotate", key.key_id, order)
-    if stores.context_key is None:
-        with suppress(FileNotFoundError):  # another process rotates as well, and was faster
-            following.replace(file)
-        sync_folder(file.parent)
+    following = key_file(stores).with_suffix(".key.next")
+    with connect(stores.oltp_url, Role.OWNER) as connection:
+        with _change(connection) as (before, present):
+            if before is not State.SEALED:
+                raise InputError("contexts", "are open", "Seal them first: penguinmails oltp contexts seal")
+            # On disk before the database accepts it, and in its place only after: the old one is accepted meanwhile.
+            key = key_of(stores) if stores.context_key is not None else ContextKey(make_key_file(following))
+            assert key is not None  # noqa: S101 - the environment has it, or it was just made
+            changed = present != key.key_id
+            if changed:
+                _make_present(connection, key, keep=keep_old)
+                _note(connection, "rotate", key.key_id, order)
+        with _change(connection) as (_, present):  # nobody else makes a key file meanwhile
+            secret = read_key_file(following)
+            if secret is not None and ContextKey(secret).key_id == present:
+                following.replace(key_file(stores))
+                sync_folder(following.parent)
     return Changed(State.SEALED, changed, key.key_id)
 
 
