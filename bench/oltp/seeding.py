@@ -7,8 +7,8 @@ seeded, copied out in binary form, removed, and copied in again from memory, tab
 counts. Both sides do the same work: the time ends with the last commit and holds no VACUUM (`settling_seconds` says what that
 takes afterwards). It is done over one connection each, where rows are made before they are copied, and over as many as
 seeding uses: there raw COPY copies a share of the tenants over each, after the tables that have no tenant. Prints one JSON
-document. On 2 quiet cores: `medium` (175,000 rows) a minute, `documented` (6.3 M rows, 1 GB of memory) some ten minutes with
---rounds 1.
+document. The figure to quote is that of `documented`: starting the processes weighs in `medium`, which is over in seconds. On 2
+quiet cores: `medium` (175,000 rows) a minute, `documented` (6.4 M rows, 1.5 GB of memory) some ten minutes with --rounds 1.
 """
 
 from __future__ import annotations

@@ -57,7 +57,9 @@ MANY_SMALL_TENANTS = """
 def seeded(shared_stores: Stores) -> Stores:
     with pytest.raises(InputError, match="no tenant with campaigns"):
         explain_all(shared_stores)
-    seed(shared_stores, scale="medium")
+    settled: list[str] = []
+    seed(shared_stores, scale="medium", settling=settled.append)
+    assert {"leads", "email_events_2026_04"} <= set(settled)
     with connect(shared_stores.oltp_url, Role.OWNER) as connection:
         # No table waits for autovacuum: an index alone can answer from the beginning.
         assert connection.execute(SEEDING_QUERIES["unsettled_tables"]).fetchall() == []
