@@ -7,6 +7,7 @@ prints (summary.py). Dagster is imported only once a command really starts: its 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -128,6 +129,8 @@ def ui(port: int | None, as_json: bool) -> None:
     workspace = CHECKOUT / "workspace.yaml"
     location = ["-w", str(workspace)] if workspace.exists() else ["-m", "penguinmails.pipelines.definitions"]
     arguments = ["dev", *location, "-h", "127.0.0.1", "-p", str(port)]
+    # A script has what it starts in the background ignore Ctrl-C, and Dagster does on SIGTERM what it does then: nothing.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.chdir(environment["DAGSTER_HOME"])  # elsewhere Dagster warns of a dagster.yaml that it does not use
     os.execve(dagster, [str(dagster), *arguments], environment)  # noqa: S606 - Ctrl-C must reach it directly
 
