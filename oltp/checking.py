@@ -61,7 +61,9 @@ def check_contexts(connection: Connection) -> Finding:
             return Finding(name, bool(keys), f"sealed, accepted keys: {keys or 'none'}", remedy)
         case None:
             remedy = "Find out who changed it, then run 'penguinmails oltp contexts seal' or 'open'."
-            return Finding(name, ok=False, detail="the functions of contexts are neither open nor sealed", remedy=remedy)
+            return Finding(
+                name, ok=False, detail="the functions of contexts are neither open nor sealed", remedy=remedy
+            )
 
 
 def check_partitions_ahead(connection: Connection, today: date) -> Finding:
