@@ -98,7 +98,13 @@ def seed(*, scale: str, number: int, as_json: bool) -> None:
     total = seeding.SCALES[scale].tenants if scale in seeding.SCALES else None
     with progress(visible=not as_json) as bar:
         task = bar.add_task(f"Seeding {scale}", total=total)
-        report = seeding.seed(resolve(), scale=scale, number=number, progress=lambda done: bar.advance(task, done))
+        report = seeding.seed(
+            resolve(),
+            scale=scale,
+            number=number,
+            progress=lambda done: bar.advance(task, done),
+            settling=lambda name: bar.update(task, description=f"Settling {name}"),
+        )
     if as_json:
         print_json(report)
         return
