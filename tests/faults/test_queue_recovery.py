@@ -20,17 +20,10 @@ import psycopg
 import pytest
 from queue_support import FIXTURES, QUEUE, SHORT, STEADY, Note, handlers_of, job, nothing, own_redis, rows, statuses
 
-from penguinmails.queue import connections
 from penguinmails.queue.child_processes import ChildProcesses
 from penguinmails.queue.configuration import Configuration
 from penguinmails.queue.drain import drain
-from penguinmails.queue.errors import (
-    FastLaneUnavailable,
-    FastLaneUnsafe,
-    OwnershipLost,
-    PermanentFailure,
-    SessionShared,
-)
+from penguinmails.queue.errors import FastLaneUnavailable, FastLaneUnsafe, OwnershipLost, PermanentFailure
 from penguinmails.queue.executors import InlineExecutor
 from penguinmails.queue.fast_lane import FastLane, list_key
 from penguinmails.queue.handlers import Handlers, JobContext
@@ -483,26 +476,3 @@ def test_a_frozen_reaper_is_stood_in_for(stores: Stores, connection: psycopg.Con
     end = time.monotonic() + 20
     Reaper(stores, configuration=SHORT).run(lambda: "queued" in statuses(stores) or time.monotonic() > end)
     assert statuses(stores) == {"queued": 1}
-
-
-class _Pooled:
-    """A connection through a pooler, which makes up the number of its session's process."""
-
-    class info:  # noqa: N801 - as psycopg calls it
-        backend_pid = -1
-
-    def __init__(self, connection: psycopg.Connection) -> None:
-        self._connection = connection
-        self.execute = connection.execute
-
-    def close(self) -> None:
-        """The session stays the pooler's."""
-
-
-def test_a_pooler_that_gives_sessions_to_others_is_refused(stores: Stores, connection: psycopg.Connection) -> None:
-    with psycopg.connect(stores.queue_url.get_secret_value(), autocommit=True) as second:
-        one, other = _Pooled(connection), _Pooled(second)
-        connections._require_own_session(connection, lambda: pytest.fail("the server itself was suspected"))
-        connections._require_own_session(one, lambda: other)  # type: ignore[arg-type,return-value]
-        with pytest.raises(SessionShared):
-            connections._require_own_session(one, lambda: _Pooled(connection))  # type: ignore[arg-type,return-value]
