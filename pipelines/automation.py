@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 
 import dagster as dg
 
@@ -25,30 +26,23 @@ def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
         yield dg.RunRequest(run_key=day, partition_key=day)
 
 
-queue_every_five_minutes = dg.ScheduleDefinition(
+_running = partial(dg.ScheduleDefinition, execution_timezone="UTC", default_status=dg.DefaultScheduleStatus.RUNNING)
+queue_every_five_minutes = _running(
     name="queue_every_five_minutes",
     job=watch_queue,
     cron_schedule="*/5 * * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="One small run: the series goes to the history table, not into Dagster's event log.",
 )
-
-housekeeping_nightly = dg.ScheduleDefinition(
+housekeeping_nightly = _running(
     name="housekeeping_nightly",
     job=housekeeping,
     cron_schedule="0 4 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="After the nightly run: what it extracted and handed over may age out.",
 )
-
-weekly_on_sundays = dg.ScheduleDefinition(
+weekly_on_sundays = _running(
     name="weekly_on_sundays",
     job=weekly,
     cron_schedule="0 5 * * 0",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Sundays: reconcile by recomputation, tidy the landing zone.",
 )
 

@@ -13,6 +13,7 @@ from penguinmails.pipelines import metadata
 from penguinmails.pipelines.jobs import HOURLY
 from penguinmails.pipelines.reporting import collect
 from penguinmails.pipelines.resources import Platform
+from penguinmails.queue.probe import QueueSnapshot
 from penguinmails.queue.thresholds import THRESHOLDS, Severity, Threshold, evaluate
 from penguinmails.stack.clock import utc_now
 
@@ -73,6 +74,12 @@ def _check(threshold: Threshold) -> dg.AssetCheckSpec:
     )
 
 
+def _plotted(threshold: Threshold, snapshot: QueueSnapshot) -> dict[str, float]:
+    """Returns figure and limit; without a figure there was nothing to judge."""
+    figure = threshold.figure(snapshot)
+    return {"limit": threshold.limit} | ({} if figure is None else {"figure": figure})
+
+
 @dg.asset(
     key=PROBE,
     deps=[ROUND_TRIP],
@@ -100,6 +107,7 @@ def probe(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult
                 passed=threshold.name not in exceeded,
                 check_name=threshold.name,
                 severity=_SEVERITY[threshold.severity],
+                metadata=_plotted(threshold, snapshot),
                 description=exceeded[threshold.name].summary if threshold.name in exceeded else None,
             )
             for threshold in THRESHOLDS
