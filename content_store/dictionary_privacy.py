@@ -59,7 +59,7 @@ def personal_places(text: bytes, names: set[bytes]) -> Iterator[tuple[int, int]]
     for pattern in _NEVER:
         yield from (found.span() for found in pattern.finditer(text))
     if names:
-        yield from (found.span() for found in _WORD.finditer(text) if found[0].lower() in names)
+        yield from (found.span() for found in _WORD.finditer(text.lower()) if found[0] in names)
 
 
 @cache

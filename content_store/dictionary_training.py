@@ -127,10 +127,12 @@ def shared_pieces(samples: Sequence[Sample]) -> list[Piece]:
             continue
         usable &= _impersonal(text, names)[offsets]
         offsets, numbers, spread = offsets[usable], numbers[usable], spread[usable]
+        spread_before = np.concatenate(([0], np.cumsum(spread, dtype=np.int64)))
         for first, last in _runs(offsets, np.flatnonzero(~covered[numbers])):
             covered[numbers[first : last + 1]] = True
             content = text[offsets[first] : offsets[last] + WINDOW_BYTES]
-            pieces.append(Piece(float(spread[first : last + 1].mean()), message, content))
+            correspondents = int(spread_before[last + 1] - spread_before[first]) / (last + 1 - first)
+            pieces.append(Piece(correspondents, message, content))
     return pieces
 
 
