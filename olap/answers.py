@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 from rich.table import Table
+from rich.text import Text
 
 from penguinmails.olap.errors import StatementRefused
 from penguinmails.olap.reading import open_marts
@@ -29,6 +30,7 @@ from penguinmails.stack.stores import Stores
 _QUESTIONS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 _ENDINGS = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 _BATCH_ROWS = 10_000
+_WIDER_THAN_ANY_SCREEN = 100_000
 
 
 def form_of(form: str | None, output: Path | None) -> str:
@@ -77,14 +79,24 @@ def ask(stores: Stores, statement: str, *, publication: int | None = None) -> It
 
 
 def show(answer: pa.RecordBatchReader, rows: int) -> None:
-    """Prints the first `rows` rows as a table."""
+    """Prints the first `rows` rows: as a table, or one below the other where they are too wide for the screen."""
     table = Table(*answer.schema.names)
     for column, field in zip(table.columns, answer.schema, strict=True):
         column.justify = "right" if pa.types.is_integer(field.type) or pa.types.is_floating(field.type) else "left"
     found = list(islice(_rows(answer), rows + 1))
-    for row in found[:rows]:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    console.print(table)
+    shown = [[Text("" if value is None else str(value)) for value in row.values()] for row in found[:rows]]
+    for cells in shown:
+        table.add_row(*cells)
+    wanted = console.measure(table, options=console.options.update(max_width=_WIDER_THAN_ANY_SCREEN))
+    if wanted.maximum <= console.width or not shown:
+        console.print(table)
+    else:
+        for number, cells in enumerate(shown, 1):
+            record = Table.grid("", "", padding=(0, 2))
+            for name, cell in zip(answer.schema.names, cells, strict=True):
+                record.add_row(Text(name, style="bold"), cell)
+            console.rule(f"row {number:,}", align="left")
+            console.print(record)
     if len(found) > rows:
         notes.print(f"Only the first {rows:,} rows; more with --rows or --output.")
 

@@ -50,7 +50,7 @@ def print_summary(console: Console, stores: Stores, outcome: RunOutcome) -> None
     console.print()
     console.print(
         f"Done in {outcome.seconds:.1f} s. Look closer:\n"
-        "  make ui                                       every table, pack and mart in Dagster\n"
+        "  make ui                                       everything in Dagster\n"
         '  .venv/bin/penguinmails sql "FROM email_daily"  the marts, at any time\n'
         "  .venv/bin/penguinmails oltp messages          messages and their storage keys\n"
         "  .venv/bin/penguinmails content get ID         one message, bit for bit\n"
