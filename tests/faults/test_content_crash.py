@@ -14,6 +14,7 @@ import psutil
 import pytest
 from content_crash_child import Orders, run_and_die
 from content_support import NOON, TENANT_A, HandOverArea, bodies, connect_to_index, make_template, stores_of
+from process_support import children_running
 
 from penguinmails.content_store import checking
 from penguinmails.content_store.certificates import check_chain
@@ -105,14 +106,14 @@ def test_a_hand_over_whose_sealing_process_is_killed_is_continued(
 
     def kill_one(step: StrEnum) -> None:
         if step is HandOverStep.BUILT and not killed:
-            killed.extend(sealing_children())
+            killed.extend(children_running("sealing_processes"))
             for child in killed:
                 child.kill()
 
     with pytest.raises(SealingProcessEnded, match="-9"):
         hand_over(stores, area, clock=lambda: NOON, at_step=kill_one)
     assert len(killed) == 2
-    assert not sealing_children()
+    assert not children_running("sealing_processes")
     assert 0 < area.unstored() < len(messages)
     hand_over(stores, area, clock=lambda: NOON)
     sweep(stores, clock=lambda: NOON + 2 * LEASE)
@@ -135,15 +136,11 @@ def test_an_interrupted_hand_over_stops_with_its_processes(
 
     with pytest.raises(KeyboardInterrupt):
         hand_over(stores, area, clock=lambda: NOON, at_step=interrupt)
-    assert not sealing_children()
+    assert not children_running("sealing_processes")
     assert area.unstored() > 0
     hand_over(stores, area, clock=lambda: NOON)
     sweep(stores, clock=lambda: NOON + 2 * LEASE)
     assert_whole(stores, area, bucket, messages)
-
-
-def sealing_children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "sealing_processes" in " ".join(child.cmdline())]
 
 
 def area_missing(step: HandOverStep, messages: int) -> int:

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-import psutil
 import pytest
 from oltp_support import empty, rows, shared_stores, stores
+from process_support import children_running
 from psycopg import sql
 
 from penguinmails.oltp import seeding
@@ -95,10 +95,6 @@ def test_a_killed_seeding_goes_on(stores: Stores) -> None:
     assert fingerprint(stores) == undisturbed
 
 
-def processes_of_seedings() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "seeding_processes" in " ".join(child.cmdline())]
-
-
 def test_processes_write_the_same_rows_whatever_ends_them(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (1, 2):
         seed(stores, scale="tiny", number=number)
@@ -107,7 +103,7 @@ def test_processes_write_the_same_rows_whatever_ends_them(stores: Stores, monkey
     monkeypatch.setattr(seeding, "_LEADS_TOGETHER", 1)  # a batch for each of the two tenants
 
     def kill(tenants: int) -> None:
-        for process in processes_of_seedings() if tenants else []:
+        for process in children_running("seeding_processes") if tenants else []:
             process.kill()
 
     def stop(tenants: int) -> None:
@@ -123,7 +119,7 @@ def test_processes_write_the_same_rows_whatever_ends_them(stores: Stores, monkey
             seed(stores, scale="tiny", processes=2, progress=kill)
         with pytest.raises(KeyboardInterrupt):
             seed(stores, scale="tiny", number=2, processes=2, progress=stop)
-        assert processes_of_seedings() == []
+        assert children_running("seeding_processes") == []
     for number in (1, 2):
         report = seed(stores, scale="tiny", number=number)
         assert (report.tenants, report.already_there) == (1, 1)

@@ -14,6 +14,7 @@ import psutil
 import psycopg
 import pytest
 import redis
+from process_support import command_line
 
 from penguinmails.stack import embedded
 from penguinmails.stack.errors import ServerError
@@ -145,13 +146,6 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ServerError, match="PENGUINMAILS_HOME"):
         embedded.ensure(tmp_path / "file" / "home")
-
-
-def command_line(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def wait_for(condition: object, seconds: float = 60.0) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID
 import psutil
 import pytest
 from content_support import mail
+from process_support import children_running
 
 from penguinmails.content_store import sealing_processes
 from penguinmails.content_store.bootstrap_dictionary import bootstrap_dictionary
@@ -45,10 +46,6 @@ def batch_of(*contents: bytes) -> UnsealedBatch:
     return UnsealedBatch(TENANT, names, forms, list(contents), sizes, [None] * count, [None] * count)
 
 
-def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "sealing_processes" in " ".join(child.cmdline())]
-
-
 def wait_until_gone(processes: list[psutil.Process]) -> None:
     _, alive = psutil.wait_procs(processes, timeout=30)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
@@ -61,7 +58,7 @@ def test_they_give_what_one_call_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = batch_of(*contents)
     with SealingProcesses(2) as processes:
         made = processes.seal(batch, KEY, DICTIONARY)
-        started = children()
+        started = children_running("sealing_processes")
         samples = [Sample(f"{number}@example.org", mail(number)) for number in range(60)]
         assert processes.train(samples, 1_000_001, level=6) == train_here(samples, 1_000_001, level=6)
     assert len(started) == 2
@@ -79,7 +76,7 @@ def test_they_give_what_one_call_gives(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_that_is_killed_is_an_error_that_says_so() -> None:
     with SealingProcesses(2) as processes:
         processes.seal(batch_of(mail(1)), KEY, DICTIONARY)
-        for child in children():
+        for child in children_running("sealing_processes"):
             child.send_signal(signal.SIGKILL)
         with pytest.raises(SealingProcessEnded, match="-9"):
             processes.seal(batch_of(mail(1)), KEY, DICTIONARY)
@@ -103,7 +100,7 @@ def test_who_waits_for_one_is_told_when_they_are_stopped() -> None:
         time.sleep(0.2)
     thread.join(30)
     assert told
-    assert not children()
+    assert not children_running("sealing_processes")
 
 
 _STARTER = """
