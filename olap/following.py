@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,9 @@ from penguinmails.stack.object_store import ObjectStoreUnavailable
 from penguinmails.stack.stores import Stores
 
 INTERVAL_SECONDS = 1.0
+"""From the beginning of one round to that of the next, unless a round takes longer."""
+_LEAST_PAUSE_SECONDS = 0.3
+"""So long at least everybody else can have the build lock."""
 QUIET_PUBLISH_SECONDS = 60.0
 """How often the time up to which marts are complete is published when nothing changes."""
 _LONGEST_PAUSE_SECONDS = 60.0
@@ -65,6 +69,7 @@ def follow(
     published_at: datetime | None = None
     with noted(stores, clock()) as note:
         while not stop.is_set():
+            began_at = time.monotonic()
             try:
                 done = _round(stores, published_at, clock)
             except _TEMPORARY as error:
@@ -79,7 +84,7 @@ def follow(
                 published_at = clock()
             note.write(done.complete_at)
             report(done)
-            stop.wait(interval_seconds)
+            stop.wait(max(interval_seconds - (time.monotonic() - began_at), _LEAST_PAUSE_SECONDS))
     return rounds
 
 

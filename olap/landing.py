@@ -35,6 +35,7 @@ ROOT = "landing"
 _FORMAT = 1
 _PART_ROWS = 1_000_000
 """Rows of one file: about 50 MB, which is held in memory once while it is sent."""
+_FETCHED_AT_ONCE = 3
 _ROW_GROUP_ROWS = 131_072
 _ZSTD_LEVEL = 1
 
@@ -228,7 +229,8 @@ class Landing:
         Raises:
             LandingDamaged: a file is missing or is not what the manifest says.
         """
-        return [self._fetch(part) for part in landed.parts]
+        with ThreadPoolExecutor(max_workers=_FETCHED_AT_ONCE, thread_name_prefix="landing") as fetchers:
+            return list(fetchers.map(self._fetch, landed.parts))
 
     def forget(self, batch: int | None = None) -> None:
         """Removes this machine's copies of a batch, or of all: what killed attempts left behind too."""

@@ -1,7 +1,7 @@
 """Publishing: the marts as one new file that takes the place of the last by moving a link.
 
-Order: reconcile, write a file under an unfinished name, check it, bring it to disk, give it its name, move the link.
-Whatever fails or is killed before the last step leaves readers what they had.
+Order: write a file under an unfinished name and check it, while the operational database is asked whether it agrees; bring the
+file to disk, give it its name, move the link. Whatever fails or is killed before the last step leaves readers what they had.
 
 Belongs here: that order, and the kept snapshots. Does not belong here: writing the file (mart_file.py).
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -95,16 +96,22 @@ def publish(
         if position is None:
             raise NothingPublished("the marts", "have never been rolled up", "Run 'penguinmails marts roll-up'.")
         days: list[date] = [day for (day,) in build.connection.execute(_PUBLISH["touched_days"]).fetchall()]
-        require_agreement(reconcile_build(build, stores.oltp_url, days=days))
         number = next_number(folder)
         path = snapshot_path(folder, number)
         unfinished = path.with_suffix(".unfinished")
         base, increments = (None, 0) if whole else _base(build, folder)
         published_at = clock()
-        if base is None:
-            rows = write_whole(build, unfinished, number=number, published_at=published_at)
-        else:
-            rows = write_changes(build, unfinished, base, number=number, published_at=published_at)
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reconciliation") as beside:
+            reconciliation = beside.submit(reconcile_build, build, stores.oltp_url, days=days)
+            if base is None:
+                rows = write_whole(build, unfinished, number=number, published_at=published_at)
+            else:
+                rows = write_changes(build, unfinished, base, number=number, published_at=published_at)
+            try:
+                require_agreement(reconciliation.result())
+            except BaseException:
+                unfinished.unlink()
+                raise
         size_bytes = unfinished.stat().st_size
         put_in_place(folder, unfinished, path, published_at)
         _remember(build, number, increments)

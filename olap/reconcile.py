@@ -80,7 +80,12 @@ def reconcile(
 
 
 def reconcile_build(build: Build, url: SecretStr, *, days: Sequence[date] | None = None) -> ReconciliationReport:
-    """Does what `reconcile` does, for the process that holds the lock already."""
+    """Does what `reconcile` does, for the process that holds the lock already; in another thread as well."""
+    with build.connection.cursor() as cursor:
+        return _reconcile(Build(cursor), url, days)
+
+
+def _reconcile(build: Build, url: SecretStr, days: Sequence[date] | None) -> ReconciliationReport:
     position = build.position()
     if position is None:
         raise NothingPublished("the marts", "have never been rolled up", "Run 'penguinmails marts roll-up'.")

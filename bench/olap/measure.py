@@ -38,7 +38,7 @@ from penguinmails.stack.stores import Stores, resolve
 PROCESSES = multiprocessing.get_context("spawn")
 MARTS_PAGE = Path(__file__).resolve().parents[2] / "docs" / "marts.md"
 INCREMENTS = (100, 1_000, 10_000)
-COMMITS = 200
+COMMITS = 50
 READERS = 2
 OPENS = 10_000
 SEED = 7

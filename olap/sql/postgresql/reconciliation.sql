@@ -2,16 +2,25 @@
 
 -- name: events
 -- Number and checksum of the events of each tenant and day. The checksum takes the last 48 bits of the ids, which are random.
+WITH tenant_days AS (
+    SELECT
+        tenant_id,
+        (least(greatest(occurred_at, '0001-01-01 00:00:00+00'), '9999-12-31 00:00:00+00') AT TIME ZONE 'UTC')::date AS day,
+        count(*) AS rows,
+        bit_xor(('x' || right(id::text, 12))::bit(48)::bigint) AS checksum
+    FROM email_events
+    WHERE
+        pg_visible_in_snapshot(xid, %(snapshot)s::pg_snapshot)
+        AND (%(from_time)s::timestamptz IS NULL OR occurred_at >= %(from_time)s::timestamptz)
+        AND (%(to_time)s::timestamptz IS NULL OR occurred_at < %(to_time)s::timestamptz)
+    GROUP BY 1, 2
+)
+
 SELECT
     tenant_id::text AS tenant_id,
-    (least(greatest(occurred_at, '0001-01-01 00:00:00+00'), '9999-12-31 00:00:00+00') AT TIME ZONE 'UTC')::date AS day,
-    count(*) AS rows,
-    bit_xor(('x' || right(id::text, 12))::bit(48)::bigint) AS checksum
-FROM email_events
-WHERE
-    pg_visible_in_snapshot(xid, %(snapshot)s::pg_snapshot)
-    -- Events outlive their tenant: no foreign key takes them with it. The marts have let go of them.
-    AND EXISTS (SELECT FROM tenants WHERE tenants.id = email_events.tenant_id)
-    AND (%(from_time)s::timestamptz IS NULL OR occurred_at >= %(from_time)s::timestamptz)
-    AND (%(to_time)s::timestamptz IS NULL OR occurred_at < %(to_time)s::timestamptz)
-GROUP BY 1, 2;
+    day,
+    rows,
+    checksum
+FROM tenant_days
+-- Events outlive their tenant: no foreign key takes them with it. The marts have let go of them.
+WHERE EXISTS (SELECT FROM tenants WHERE tenants.id = tenant_days.tenant_id);
