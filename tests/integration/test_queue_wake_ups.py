@@ -89,7 +89,9 @@ def test_inserts_notify_once_a_transaction_and_only_while_a_relay_listens(
     list(connection.notifies(timeout=0.0))
     assert rows(stores, LISTENING) == [(0,)]
     enqueue(connection, QUEUE, {})
-    assert list(connection.notifies(timeout=0.0)) == []
+    # The word that ended the relay came from another session, and may come late.
+    said = [word for word in connection.notifies(timeout=0.0) if word.pid == connection.info.backend_pid]
+    assert said == []
 
 
 def test_a_relay_under_load_asks_for_no_word(stores: Stores, connection: psycopg.Connection) -> None:
