@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 from uuid import UUID
 
 from penguinmails.stack.errors import InputError
+from penguinmails.stack.key_files import sync_folder
 
 _FROM_LINE = re.compile(rb"^(>*From )", re.MULTILINE)
 
@@ -57,7 +58,7 @@ class EmlFolder:
         return 0
 
     def close(self) -> None:
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
 
 
 class Maildir:
@@ -76,7 +77,7 @@ class Maildir:
         return 0
 
     def close(self) -> None:
-        _sync_folder(self._folder / "new")
+        sync_folder(self._folder / "new")
 
 
 class Mbox:
@@ -137,11 +138,3 @@ def _with_lf(raw: bytes) -> bytes:
 def _write_whole(path: Path, unfinished: Path, content: bytes) -> None:
     unfinished.write_bytes(content)
     unfinished.replace(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import hmac
 import os
 import stat
-import threading
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
@@ -30,6 +28,7 @@ from penguinmails.content_store.index import QUERIES, Connection
 from penguinmails.content_store.ports import TenantKeySource
 from penguinmails.content_store.sealing import KEY_BYTES, TenantKey
 from penguinmails.stack.errors import SettingsError
+from penguinmails.stack.key_files import sync_folder, write_once
 from penguinmails.stack.ports import contributions
 from penguinmails.stack.stores import Stores
 
@@ -84,21 +83,13 @@ class KeyFolder:
     def _make_file(self, path: Path) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another process made it first: its key is the key
-            os.link(unfinished, path)
-        unfinished.unlink()
-        _sync_folder(self.folder)
+        write_once(path, base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
 
     def destroy(self, tenant_id: UUID, generation: int) -> bool:
         """Removes the file. What a file system keeps of removed files, and every backup of the folder, is beyond it."""
         if self.folder.exists():
             self._path(tenant_id, generation).unlink(missing_ok=True)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         return True
 
     def _path(self, tenant_id: UUID, generation: int) -> Path:
@@ -242,12 +233,3 @@ def _decode(text: bytes, *, thing: str) -> bytes:
     if len(secret) != KEY_BYTES:
         raise TenantKeyWrong(thing, "does not hold 32 bytes in base64", "Put the right key back from its backup.")
     return secret
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new name is durable only once its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

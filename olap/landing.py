@@ -215,7 +215,7 @@ class Landing:
         return LandedSource(whole, sum(part.rows for part in parts), tuple(parts), days)
 
     def send(self, landed: LandedSource) -> None:
-        """Stores the files that `write` made and has not sent."""
+        """Stores the files of a table that `write` was not told to send at once."""
         for part in landed.parts:
             self._bucket.put(part.key, self._local_path(part).read_bytes())
 

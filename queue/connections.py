@@ -78,9 +78,8 @@ def _require_own_session(connection: Connection, open_another: Callable[[], Conn
     another = open_another()
     try:
         is_shared = False
-        for _ in range(
-            _LOOKS
-        ):  # a pooler mostly gives out the session that came back last, unless somebody comes in between
+        # A pooler mostly gives out the session that came back last, unless somebody comes in between.
+        for _ in range(_LOOKS):
             connection.execute("SELECT set_config('penguinmails.session', %s, false)", [mark])
             found = another.execute("SELECT current_setting('penguinmails.session', true)").fetchone()
             is_shared = is_shared or found == (mark,)

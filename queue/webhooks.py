@@ -14,7 +14,6 @@ import hashlib
 import hmac
 import http.client
 import ipaddress
-import os
 import re
 import secrets
 import socket
@@ -33,6 +32,7 @@ from penguinmails.queue.errors import PermanentFailure
 from penguinmails.queue.handlers import Handler, JobContext
 from penguinmails.stack.clock import Clock, utc_now
 from penguinmails.stack.errors import ServerError
+from penguinmails.stack.key_files import write_once
 from penguinmails.stack.stores import resolve
 
 QUEUE_NAME = "webhook:process"
@@ -114,19 +114,8 @@ def signed_headers(key: bytes, webhook_id: str, now: datetime, body: bytes) -> d
 def load_master_key(folder: Path) -> bytes:
     """Returns the platform's webhook key, making it once; the file is 0600 and appears whole or not at all."""
     path = folder / "webhook.key"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
-        unfinished = folder / f"webhook.key.{secrets.token_hex(4)}"
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            path.hardlink_to(unfinished)  # fails when another process was first: its key counts
-        except FileExistsError:
-            pass
-        finally:
-            unfinished.unlink()
+        write_once(path, secrets.token_bytes(_KEY_BYTES))
     return path.read_bytes()
 
 

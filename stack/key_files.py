@@ -1,4 +1,4 @@
-"""Files that hold one key of 32 random bytes, in base64.
+"""Files that hold a secret, mostly one key of 32 random bytes in base64.
 
 They are made once and never overwritten, appear whole or not at all, are on disk before anybody uses them, and belong to
 their owner alone (folder 0700, files 0600).
@@ -51,16 +51,7 @@ def make_key_file(path: Path) -> bytes:
         SettingsError: it cannot be made, or what is there is no key.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(unfinished)
-        unfinished.unlink()
-        sync_folder(path.parent)
+        write_once(path, base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
     except OSError as error:
         problem = f"cannot be made ({error.strerror})"
         raise SettingsError(f"key file {path}", problem, "Make room or mend the folder's rights.") from error
@@ -68,6 +59,24 @@ def make_key_file(path: Path) -> bytes:
     if secret is None:
         raise SettingsError(f"key file {path}", "vanished while it was made", "Run again.")
     return secret
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Makes a file of its owner's alone, and its folder; does nothing when it is there, also made by another process just now.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    with contextlib.suppress(FileExistsError):
+        path.hardlink_to(unfinished)
+    unfinished.unlink()
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
