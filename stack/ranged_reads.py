@@ -48,7 +48,9 @@ class RangedReads:
         from botocore.utils import get_environ_proxies
 
         if credentials is None:
-            raise SettingsError("credentials of the object store", "are not set", "Set PENGUINMAILS_S3_ACCESS_KEY_ID.")
+            raise SettingsError(
+                "credentials of the object store", "are not set", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            )
         self._bucket_url = bucket_url
         self._signer = S3SigV4Auth(credentials, "s3", region)
         self._http = URLLib3Session(
