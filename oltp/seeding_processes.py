@@ -93,7 +93,8 @@ def _hand_over(process: subprocess.Popen[bytes], url: SecretStr, seeding: Seedin
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+    # Not SIGTERM: Dagster in the background of a script ignores it, and what it starts does so too. Half a batch is never there.
+    process.kill()
     process.wait()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,8 @@ _caretaker: subprocess.Popen[bytes] | None = None
 def pytest_configure(config: pytest.Config) -> None:
     """Gives the session a folder of its own; parallel workers are handed the one of their controller."""
     global _caretaker
+    # Started in the background of a script a session ignores Ctrl-C, and whatever it starts does so too; tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if (name.startswith("PENGUINMAILS_") and name not in {_SESSION_VARIABLE, _OTHER_POSTGRESQL}) or name.startswith(
             ("AWS_", "DAGSTER_")

@@ -117,8 +117,13 @@ def test_processes_write_the_same_rows_whatever_ends_them(stores: Stores, monkey
             holder.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [held])
         with pytest.raises(ServerError, match="processes of the seeding: ended with the codes"):
             seed(stores, scale="tiny", processes=2, progress=kill)
-        with pytest.raises(KeyboardInterrupt):
-            seed(stores, scale="tiny", number=2, processes=2, progress=stop)
+        # As in the background of a script, and for what is started there.
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                seed(stores, scale="tiny", number=2, processes=2, progress=stop)
+        finally:
+            signal.signal(signal.SIGTERM, before)
         assert children_running("seeding_processes") == []
     for number in (1, 2):
         report = seed(stores, scale="tiny", number=number)
