@@ -194,8 +194,8 @@ def let_application_in(url: SecretStr, app_url: SecretStr) -> None:
                 return
             try:
                 connection.execute(sql.SQL("GRANT pm_app TO {}").format(sql.Identifier(str(login))))
-            except psycopg.errors.InternalError:
-                # Roles are the whole server's: another database granted the same at this moment.
+            except (psycopg.errors.InternalError, psycopg.errors.UniqueViolation):
+                # Roles are the whole server's: another database granted the same at this moment (two errors: by version).
                 if attempt + 1 == _GRANT_ATTEMPTS:
                     raise
             except psycopg.errors.InsufficientPrivilege:
