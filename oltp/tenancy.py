@@ -21,13 +21,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg import capabilities
 from psycopg.abc import Params, QueryNoTemplate
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import RowFactory, TupleRow, class_row
@@ -55,33 +53,6 @@ later has no rows, and none of its can be written but in the logs, where a check
 _QUERIES = Queries(Path(__file__).parent / "tenancy.sql")
 
 
-class Pooler(StrEnum):
-    """What stands between the application and the server."""
-
-    NONE = "none"
-    """Nothing, or a pooler in session mode."""
-    TRANSACTION = "transaction"
-    """Each transaction gets another connection of the server. Nothing is prepared: the next transaction would not find it."""
-    TRANSACTION_PREPARED = "transaction-prepared"
-    """The same, but it knows a prepared statement again on every connection of the server: PgBouncer from 1.21, with
-    max_prepared_statements above 0. Statements are prepared at first use, since mostly another session has done so before."""
-
-    def connection_arguments(self) -> dict[str, Any]:
-        """Returns what psycopg.connect() is to be called with.
-
-        Raises:
-            SettingsError: this driver would end prepared statements by SQL, in some other session's connection.
-        """
-        if self is Pooler.TRANSACTION_PREPARED and not capabilities.has_send_close_prepared():
-            raise SettingsError(
-                "libpq of psycopg",
-                f"is {psycopg.pq.version() // 10000}: too old to end a prepared statement by the protocol",
-                "Use libpq 17 or newer (psycopg[binary] brings one), or Pooler.TRANSACTION.",
-            )
-        thresholds = {Pooler.TRANSACTION: None, Pooler.TRANSACTION_PREPARED: 0}
-        return {"autocommit": True} | ({"prepare_threshold": thresholds[self]} if self in thresholds else {})
-
-
 class Pool(ConnectionPool[Connection]):
     """Connections of the application's login, and what signs their contexts (None where this machine has no key)."""
 
@@ -105,8 +76,8 @@ class Session:
             values: of its placeholders.
             binary: rows come in binary form.
             steady_plan: it is served by one plan, whatever its values: in the order of an index, planned once a connection
-                (each time where nothing is prepared, see Pooler). For short lists and single rows out of large tables;
-                statements.run() knows which.
+                (each time behind a transaction pooler, where nothing is prepared). For short lists and single rows out of
+                large tables; statements.run() knows which.
         """
         prepares = self._connection.prepare_threshold is not None
         if steady_plan and not self._steady:
@@ -150,7 +121,7 @@ def open_pool(
     *,
     max_connections: int = PRIMARY_POOL_CONNECTIONS,
     min_connections: int = 0,
-    pooler: Pooler = Pooler.NONE,
+    behind_transaction_pooler: bool = False,
 ) -> Iterator[Pool]:
     """Opens a pool of the application's login and closes it at the end.
 
@@ -158,17 +129,18 @@ def open_pool(
         stores: where the OLTP database is.
         max_connections: ceiling; see PRIMARY_POOL_CONNECTIONS and READ_POOL_CONNECTIONS.
         min_connections: how many stay open when nobody works.
-        pooler: what the URL leads to.
+        behind_transaction_pooler: the URL leads to a pooler that gives each transaction another connection of the server:
+            nothing is prepared then, because the next transaction would not find it.
 
     Raises:
-        SettingsError: what should be the key of contexts is none, or others can read it; a driver too old for the pooler.
+        SettingsError: what should be the key of contexts is none, or others can read it.
     """
     pool = Pool(
         stores.oltp_app_url.get_secret_value(),
         min_size=min_connections,
         max_size=max_connections,
         timeout=CHECKOUT_SECONDS,
-        kwargs=pooler.connection_arguments(),
+        kwargs={"autocommit": True} | ({"prepare_threshold": None} if behind_transaction_pooler else {}),
         reset=_forget_everything,
         name="penguinmails-oltp",
         open=False,

@@ -20,7 +20,7 @@ from penguinmails.oltp import contexts
 from penguinmails.oltp.connections import Role, connect
 from penguinmails.oltp.context_seals import ContextKey, Signer
 from penguinmails.oltp.refusals import RowRefused
-from penguinmails.oltp.tenancy import Pool, Pooler, create_tenant, my_tenants, open_pool, tenant_session, user_session
+from penguinmails.oltp.tenancy import Pool, create_tenant, my_tenants, open_pool, tenant_session, user_session
 from penguinmails.stack.embedded import Embedded
 from penguinmails.stack.errors import InputError, ServerError, SettingsError
 from penguinmails.stack.stores import Stores
@@ -186,31 +186,6 @@ def test_context_and_statement_share_a_round_trip(tenants: Stores, tmp_path: Pat
     senders = re.findall(r"^(?:\S+ \S+\t)?([FB])\t", trace.read_text(), re.MULTILINE)
     trips = sum((before, now) == ("F", "B") for before, now in pairwise(senders))
     assert trips == 2  # begin, context and statement; then the end of the transaction
-
-
-PREPARED = "SELECT count(*), count(*) FILTER (WHERE from_sql) FROM pg_prepared_statements"
-
-
-@pytest.mark.parametrize(("pooler", "is_prepared"), [(Pooler.TRANSACTION, False), (Pooler.TRANSACTION_PREPARED, True)])
-def test_a_pooler_is_asked_for_what_it_can_do(tenants: Stores, pooler: Pooler, is_prepared: bool) -> None:
-    with open_pool(tenants, max_connections=1, pooler=pooler) as pool:
-        with tenant_session(pool, A) as session:
-            assert session.execute(ALL).fetchall() == [("lead10@example.com",)]
-        with pool.connection() as connection:
-            [(prepared, by_sql)] = connection.execute(PREPARED, prepare=False).fetchall()
-    assert (prepared > 0, by_sql) == (is_prepared, 0)
-
-
-def test_prepared_statements_are_never_ended_by_sql(tenants: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = tenants.oltp_app_url.get_secret_value()
-    with psycopg.connect(url, **Pooler.TRANSACTION_PREPARED.connection_arguments()) as connection:
-        for number in range(200):  # more than the driver keeps
-            connection.execute(f"SELECT {number}")
-        row = connection.execute(PREPARED, prepare=False).fetchone()
-        assert row == (connection.prepared_max, 0)
-    monkeypatch.setattr("psycopg.capabilities.has_send_close_prepared", lambda: False)
-    with pytest.raises(SettingsError, match="libpq 17"):
-        Pooler.TRANSACTION_PREPARED.connection_arguments()
 
 
 def test_a_savepoint_undoes_its_part(pool: Pool) -> None:
