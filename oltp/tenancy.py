@@ -5,10 +5,10 @@ pipelines (connections.py), policies (migrations/), what a refused row is told (
 
 The context is set with set_config(…, is_local), so it ends with the transaction and cannot reach the next user of a pooled
 connection, even behind a transaction pooler. It travels in the same network message as the first statement (pipeline
-mode): measured, this takes the 95th percentile from 48 to 8 ms at 1,000 sessions over a pool of 20. The role pm_app is
-taken with it, so that a login that may do more is held to the policies as well. What a caller leaves in the session of the
-server by statements of its own (settings, held cursors, prepared statements under a name of the driver's) ends before a
-connection is given out again.
+mode): measured, this takes the 95th percentile from 48 to 8 ms at 1,000 sessions over a pool of 20. Behind a transaction
+pooler it travels with BEGIN instead (see PooledConnection). The role pm_app is taken with it, so that a login that may do
+more is held to the policies as well. What a caller leaves in the session of the server by statements of its own (settings,
+held cursors, prepared statements under a name of the driver's) ends before a connection is given out again.
 
 Whoever holds the application's login names the tenant: the application must have checked that its user is a member. Where this
 machine has the key (context_seals.py), every context is signed, in the same message; a database that is sealed (contexts.py)
@@ -21,11 +21,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
+from psycopg import capabilities
 from psycopg.abc import Params, QueryNoTemplate
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import RowFactory, TupleRow, class_row
@@ -53,6 +55,52 @@ later has no rows, and none of its can be written but in the logs, where a check
 _QUERIES = Queries(Path(__file__).parent / "tenancy.sql")
 
 
+class Pooler(StrEnum):
+    """What stands between the application and the server."""
+
+    NONE = "none"
+    """Nothing, or a pooler in session mode."""
+    TRANSACTION = "transaction"
+    """Each transaction gets another connection of the server. Nothing is prepared: the next transaction would not find it."""
+    TRANSACTION_PREPARED = "transaction-prepared"
+    """The same, but it knows a prepared statement again on every connection of the server: PgBouncer from 1.21, with
+    max_prepared_statements above 0. Statements are prepared at first use, since mostly another session has done so before."""
+
+    def connection_arguments(self) -> dict[str, Any]:
+        """Returns what connections are opened with.
+
+        Raises:
+            SettingsError: this driver would end prepared statements by SQL, in some other session's connection.
+        """
+        if self is Pooler.TRANSACTION_PREPARED and not capabilities.has_send_close_prepared():
+            raise SettingsError(
+                "libpq of psycopg",
+                f"is {psycopg.pq.version() // 10000}: too old to end a prepared statement by the protocol",
+                "Use libpq 17 or newer (psycopg[binary] brings one), or Pooler.TRANSACTION.",
+            )
+        thresholds = {Pooler.TRANSACTION: None, Pooler.TRANSACTION_PREPARED: 0}
+        return {"autocommit": True} | ({"prepare_threshold": thresholds[self]} if self in thresholds else {})
+
+    def connection_class(self) -> type[Connection]:
+        """Returns the kind of connection that a session takes."""
+        return psycopg.Connection if self is Pooler.NONE else PooledConnection
+
+    def connect(self, url: str) -> Connection:
+        """Opens one connection of the application's login.
+
+        Raises: what connection_arguments() and psycopg raise.
+        """
+        return self.connection_class().connect(url, **self.connection_arguments())
+
+
+class PooledConnection(psycopg.Connection[TupleRow]):
+    """A connection through a transaction pooler: sessions put nothing into a pipeline, each statement waits for its answer.
+
+    PgBouncer (seen with 1.18 and 1.24) at times keeps waiting for the end of a pipeline that has ended, until every connection of
+    the server is taken and all sessions wait for ever.
+    """
+
+
 class Pool(ConnectionPool[Connection]):
     """Connections of the application's login, and what signs their contexts (None where this machine has no key)."""
 
@@ -69,15 +117,16 @@ class Session:
     def execute(
         self, query: QueryNoTemplate, values: Params | None = None, *, binary: bool = False, steady_plan: bool = False
     ) -> psycopg.Cursor[TupleRow]:
-        """Runs a statement; its rows come when they are fetched, so statements without an answer cost no waiting.
+        """Runs a statement; its rows come when they are fetched, so statements without an answer cost no waiting (but behind
+        a transaction pooler).
 
         Args:
             query: the statement.
             values: of its placeholders.
             binary: rows come in binary form.
             steady_plan: it is served by one plan, whatever its values: in the order of an index, planned once a connection
-                (each time behind a transaction pooler, where nothing is prepared). For short lists and single rows out of
-                large tables; statements.run() knows which.
+                (each time where nothing is prepared, see Pooler). For short lists and single rows out of large tables;
+                statements.run() knows which.
         """
         prepares = self._connection.prepare_threshold is not None
         if steady_plan and not self._steady:
@@ -121,7 +170,7 @@ def open_pool(
     *,
     max_connections: int = PRIMARY_POOL_CONNECTIONS,
     min_connections: int = 0,
-    behind_transaction_pooler: bool = False,
+    pooler: Pooler = Pooler.NONE,
 ) -> Iterator[Pool]:
     """Opens a pool of the application's login and closes it at the end.
 
@@ -129,18 +178,18 @@ def open_pool(
         stores: where the OLTP database is.
         max_connections: ceiling; see PRIMARY_POOL_CONNECTIONS and READ_POOL_CONNECTIONS.
         min_connections: how many stay open when nobody works.
-        behind_transaction_pooler: the URL leads to a pooler that gives each transaction another connection of the server:
-            nothing is prepared then, because the next transaction would not find it.
+        pooler: what the URL leads to.
 
     Raises:
-        SettingsError: what should be the key of contexts is none, or others can read it.
+        SettingsError: what should be the key of contexts is none, or others can read it; a driver too old for the pooler.
     """
     pool = Pool(
         stores.oltp_app_url.get_secret_value(),
         min_size=min_connections,
         max_size=max_connections,
         timeout=CHECKOUT_SECONDS,
-        kwargs={"autocommit": True} | ({"prepare_threshold": None} if behind_transaction_pooler else {}),
+        connection_class=pooler.connection_class(),
+        kwargs=pooler.connection_arguments(),
         reset=_forget_everything,
         name="penguinmails-oltp",
         open=False,
@@ -239,10 +288,10 @@ def _bound(connection: Connection, tenant: str, user: str, signer: Signer | None
     seen = _seen_tenants.setdefault(database, set())
     is_known = not tenant or tenant in seen
     try:
-        with refusals_told(), _one_transaction(connection):
-            enter = _QUERIES["enter_tenant" if is_known else "enter_unseen_tenant"]
-            seal = signer.seal(tenant, user) if signer else ""
-            connection.execute(enter, {"tenant_id": tenant, "user_id": user, "seal": seal})
+        enter = _QUERIES["enter_tenant" if is_known else "enter_unseen_tenant"]
+        context = {"tenant_id": tenant, "user_id": user, "seal": signer.seal(tenant, user) if signer else ""}
+        transaction = _unpipelined if isinstance(connection, PooledConnection) else _pipelined
+        with refusals_told(), transaction(connection, enter, context):
             yield
     except psycopg.errors.NoDataFound:
         if is_known:
@@ -261,7 +310,7 @@ def _bound(connection: Connection, tenant: str, user: str, signer: Signer | None
 
 
 @contextmanager
-def _one_transaction(connection: Connection) -> Iterator[None]:
+def _pipelined(connection: Connection, enter: str, context: dict[str, str]) -> Iterator[None]:
     """A transaction that asks for no answer of its own: BEGIN leaves with the first statement, COMMIT with the last.
 
     psycopg's connection.transaction() waits for the answers to BEGIN, to what was sent, and to COMMIT: five round trips
@@ -270,11 +319,28 @@ def _one_transaction(connection: Connection) -> Iterator[None]:
     try:
         with connection.pipeline():
             connection.execute(_QUERIES["begin"])
+            connection.execute(enter, context)
             yield
             connection.execute(_QUERIES["commit"])
     finally:
-        if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
-            connection.rollback()
+        _end_transaction(connection)
+
+
+@contextmanager
+def _unpipelined(connection: Connection, enter: str, context: dict[str, str]) -> Iterator[None]:
+    """The same without a pipeline: BEGIN and the context are one message of the simple protocol, then each has its answer."""
+    try:
+        with psycopg.ClientCursor(connection) as cursor:
+            cursor.execute(f"{_QUERIES['begin']};\n{enter}", context)
+        yield
+        connection.execute(_QUERIES["commit"], prepare=False)
+    finally:
+        _end_transaction(connection)
+
+
+def _end_transaction(connection: Connection) -> None:
+    if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
+        connection.rollback()
 
 
 def _forget_everything(connection: Connection) -> None:

@@ -1,9 +1,11 @@
 """The tenancy API behind a real transaction pooler: no context reaches the next transaction, and 1,000 sessions at 1,000/s.
 
     python bench/oltp/transaction_pooler.py [--sessions 1000] [--rate 1000] [--seconds 20] [--sealed]
+        [--pgbouncer PROGRAM] [--pooler transaction|transaction-prepared]
 
-Needs pgbouncer on the PATH (Debian: apt-get install pgbouncer) and a seeded database (penguinmails oltp seed). Starts a
-pgbouncer of its own in front of the OLTP database, in transaction mode with 20 connections of the server, and stops it.
+Needs pgbouncer (Debian: apt-get install pgbouncer; 1.21 or newer to keep prepared statements, which is what is measured unless
+--pooler transaction) and a seeded database (penguinmails oltp seed). Starts a pgbouncer of its own in front of the OLTP
+database, in transaction mode with 20 connections of the server, and stops it.
 First sessions are killed in the middle of a transaction and every connection is asked whose it believes to be; then
 each of the sessions, with its own connection to the pooler, does the documented mix (pooled_load.py) once a second in an open
 loop: a latency counts from the moment its transaction was due. With --sealed the database asks for signed contexts
@@ -31,7 +33,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from pooled_load import SAMPLES, TENANTS, contexts_as, one_transaction, run_all
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
@@ -40,10 +41,12 @@ from pydantic import SecretStr
 from penguinmails.oltp.connections import Role, connect
 from penguinmails.oltp.context_seals import signer_of
 from penguinmails.oltp.contexts import State
-from penguinmails.oltp.tenancy import open_pool, tenant_session
+from penguinmails.oltp.tenancy import Pooler, open_pool, tenant_session
 from penguinmails.stack.stores import Stores, resolve
 
 SERVER_CONNECTIONS = 20
+MAX_PREPARED_STATEMENTS = 200
+"""A connection of the server; more than the application has."""
 KILLED = 40
 LOOKS = 400
 STALLED_SECONDS = 60
@@ -52,11 +55,10 @@ CONTEXT = "SELECT coalesce(current_setting('app.current_tenant_id', true), ''), 
 OWN_ONLY = "SELECT count(*) FILTER (WHERE tenant_id <> %(tenant_id)s), count(*) FROM leads"
 HALF_A_SESSION = """
 import sys, time, uuid
-import psycopg
 from penguinmails.oltp.context_seals import signer_of
-from penguinmails.oltp.tenancy import tenant_session
+from penguinmails.oltp.tenancy import Pooler, tenant_session
 from penguinmails.stack.stores import resolve
-connection = psycopg.connect(sys.argv[1], autocommit=True, prepare_threshold=None)
+connection = Pooler(sys.argv[3]).connect(sys.argv[1])
 with tenant_session(connection, uuid.UUID(sys.argv[2]), signer=signer_of(resolve())) as session:
     session.execute("UPDATE leads SET name = 'half done'").rowcount
     print("in the middle", flush=True)
@@ -64,10 +66,14 @@ with tenant_session(connection, uuid.UUID(sys.argv[2]), signer=signer_of(resolve
 """
 
 
+def version_of(program: str) -> str:
+    """Returns the version of a pgbouncer."""
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+
+
 @contextlib.contextmanager
-def pooler(stores: Stores) -> Iterator[Stores]:
+def through_pgbouncer(stores: Stores, program: str, kind: Pooler) -> Iterator[Stores]:
     """Starts pgbouncer in front of the OLTP database; yields stores whose application goes through it."""
-    program = shutil.which("pgbouncer") or sys.exit("pgbouncer is not on the PATH: apt-get install pgbouncer")
     server = conninfo_to_dict(stores.oltp_app_url.get_secret_value())
     folder = Path(tempfile.mkdtemp(prefix="penguinmails-pooler-"))
     folder.chmod(0o755)
@@ -77,6 +83,7 @@ def pooler(stores: Stores) -> Iterator[Stores]:
         f"[pgbouncer]\nlisten_addr =\nunix_socket_dir = {folder}\nlisten_port = 6432\npool_mode = transaction\n"
         f"default_pool_size = {SERVER_CONNECTIONS}\nmax_client_conn = 5000\nauth_type = scram-sha-256\n"
         f"auth_file = {folder / 'users'}\nignore_startup_parameters = extra_float_digits\n"
+        + (f"max_prepared_statements = {MAX_PREPARED_STATEMENTS}\n" if kind is Pooler.TRANSACTION_PREPARED else "")
     )
     user = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
     if user:
@@ -96,15 +103,17 @@ def pooler(stores: Stores) -> Iterator[Stores]:
         shutil.rmtree(folder)
 
 
-def leaks(stores: Stores, samples: list[dict[str, Any]]) -> dict[str, int]:
+def leaks(stores: Stores, kind: Pooler, samples: list[dict[str, Any]]) -> dict[str, int]:
     """Kills sessions half-way beside others that go on; counts what is not theirs."""
     url = stores.oltp_app_url.get_secret_value()
     foreign = seen = contexts = 0
-    with open_pool(stores, max_connections=8, min_connections=8, behind_transaction_pooler=True) as pool:
+    with open_pool(stores, max_connections=8, min_connections=8, pooler=kind) as pool:
         for number in range(KILLED):
             values = samples[number % len(samples)]
             half = subprocess.Popen(
-                [sys.executable, "-c", HALF_A_SESSION, url, str(values["tenant_id"])], stdout=subprocess.PIPE, text=True
+                [sys.executable, "-c", HALF_A_SESSION, url, str(values["tenant_id"]), kind],
+                stdout=subprocess.PIPE,
+                text=True,
             )
             assert half.stdout is not None
             assert half.stdout.readline() == "in the middle\n"
@@ -112,7 +121,7 @@ def leaks(stores: Stores, samples: list[dict[str, Any]]) -> dict[str, int]:
             half.wait()
             for _ in range(LOOKS // KILLED):
                 other = random.choice(samples)
-                with psycopg.connect(url, autocommit=True, prepare_threshold=None) as bare:
+                with kind.connect(url) as bare:
                     row = bare.execute(CONTEXT).fetchone()
                     contexts += row is None or row[0] != "" or row[1] == "pm_app"
                 with tenant_session(pool, other["tenant_id"]) as session:
@@ -138,14 +147,14 @@ def work(
     interpreter, and recover from 50 milliseconds only after 500.
     """
     url = stores.oltp_app_url.get_secret_value()
+    kind = Pooler(arguments.pooler)
     signer = signer_of(stores)
     gap = arguments.processes / arguments.rate
     found: list[tuple[float, float]] = []
     lock, due = threading.Lock(), itertools.count()
     with contextlib.ExitStack() as opened:  # one after another: the pooler's queue of new connections is short
         connections = [
-            opened.enter_context(psycopg.connect(url, autocommit=True, prepare_threshold=None))
-            for _ in range(arguments.sessions // arguments.processes)
+            opened.enter_context(kind.connect(url)) for _ in range(arguments.sessions // arguments.processes)
         ]
         in_use = [threading.Lock() for _ in connections]
         started = time.perf_counter() + 1
@@ -186,14 +195,19 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=20, help="transactions that each process has under way at most")
     parser.add_argument("--sealed", action="store_true", help="contexts are signed, and believed for that only")
+    parser.add_argument("--pgbouncer", default="pgbouncer", metavar="PROGRAM")
+    kinds = [Pooler.TRANSACTION_PREPARED, Pooler.TRANSACTION]
+    parser.add_argument("--pooler", choices=kinds, default=kinds[0], help="whether it keeps prepared statements")
     arguments = parser.parse_args()
+    kind = Pooler(arguments.pooler)
+    program = shutil.which(arguments.pgbouncer) or sys.exit(f"there is no {arguments.pgbouncer}: see --help")
     stores = resolve()
     state = State.SEALED if arguments.sealed else State.OPEN
     with connect(stores.oltp_url, Role.LOADER) as connection, connection.cursor(row_factory=dict_row) as cursor:
         samples = cursor.execute(SAMPLES, {"tenants": TENANTS}).fetchall()
     answers: Any = multiprocessing.Queue()
-    with contexts_as(state, stores), pooler(stores) as through:
-        isolation = leaks(through, samples)
+    with contexts_as(state, stores), through_pgbouncer(stores, program, kind) as through:
+        isolation = leaks(through, kind, samples)
         processes = [
             multiprocessing.Process(target=work, args=(through, arguments, samples, number, answers))
             for number in range(arguments.processes)
@@ -213,6 +227,8 @@ def main() -> None:
     latencies = sorted(latency for at, latency in timed if at >= arguments.warm_up_seconds)
     report = isolation | {
         "contexts": state,
+        "pgbouncer": version_of(program),
+        "pooler": kind,
         "tenants": len(samples),
         "sessions": arguments.sessions,
         "server_connections": SERVER_CONNECTIONS,

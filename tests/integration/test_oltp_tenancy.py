@@ -20,7 +20,7 @@ from penguinmails.oltp import contexts
 from penguinmails.oltp.connections import Role, connect
 from penguinmails.oltp.context_seals import ContextKey, Signer
 from penguinmails.oltp.refusals import RowRefused
-from penguinmails.oltp.tenancy import Pool, create_tenant, my_tenants, open_pool, tenant_session, user_session
+from penguinmails.oltp.tenancy import Pool, Pooler, create_tenant, my_tenants, open_pool, tenant_session, user_session
 from penguinmails.stack.embedded import Embedded
 from penguinmails.stack.errors import InputError, ServerError, SettingsError
 from penguinmails.stack.stores import Stores
@@ -47,9 +47,9 @@ def tenants(stores: Stores) -> Stores:
     return stores
 
 
-@pytest.fixture
-def pool(tenants: Stores) -> Iterator[Pool]:
-    with open_pool(tenants, max_connections=1) as pool:
+@pytest.fixture(params=Pooler)
+def pool(tenants: Stores, request: pytest.FixtureRequest) -> Iterator[Pool]:
+    with open_pool(tenants, max_connections=1, pooler=request.param) as pool:
         yield pool
 
 
@@ -172,20 +172,57 @@ def test_many_sessions_over_few_connections_never_mix(tenants: Stores) -> None:
 
 
 @pytest.mark.parametrize("is_signed", [False, True])
-def test_context_and_statement_share_a_round_trip(tenants: Stores, tmp_path: Path, is_signed: bool) -> None:
+@pytest.mark.parametrize(
+    ("pooler", "expected"),
+    [
+        (Pooler.NONE, 2),  # begin, context and statement; then the end of the transaction
+        (Pooler.TRANSACTION, 3),  # begin and context; the statement; the end
+        (Pooler.TRANSACTION_PREPARED, 3),
+    ],
+)
+def test_round_trips_of_a_session(
+    tenants: Stores, tmp_path: Path, is_signed: bool, pooler: Pooler, expected: int
+) -> None:
     signer = Signer(ContextKey(bytes(32))) if is_signed else None
     trace = tmp_path / "trace"
     with (
-        psycopg.connect(tenants.oltp_app_url.get_secret_value(), autocommit=True) as connection,
+        pooler.connect(tenants.oltp_app_url.get_secret_value()) as connection,
         trace.open("wb") as file,
     ):
+        with tenant_session(connection, A, signer=signer) as session:
+            session.execute(ALL).fetchall()  # seen and, where it is, prepared
         connection.pgconn.trace(file.fileno())
         with tenant_session(connection, A, signer=signer) as session:
             session.execute(ALL).fetchall()
         connection.pgconn.untrace()
     senders = re.findall(r"^(?:\S+ \S+\t)?([FB])\t", trace.read_text(), re.MULTILINE)
     trips = sum((before, now) == ("F", "B") for before, now in pairwise(senders))
-    assert trips == 2  # begin, context and statement; then the end of the transaction
+    assert trips == expected
+
+
+PREPARED = "SELECT count(*), count(*) FILTER (WHERE from_sql) FROM pg_prepared_statements"
+
+
+@pytest.mark.parametrize(("pooler", "is_prepared"), [(Pooler.TRANSACTION, False), (Pooler.TRANSACTION_PREPARED, True)])
+def test_a_pooler_is_asked_for_what_it_can_do(tenants: Stores, pooler: Pooler, is_prepared: bool) -> None:
+    with open_pool(tenants, max_connections=1, pooler=pooler) as pool:
+        with tenant_session(pool, A) as session:
+            assert session.execute(ALL).fetchall() == [("lead10@example.com",)]
+        with pool.connection() as connection:
+            [(prepared, by_sql)] = connection.execute(PREPARED, prepare=False).fetchall()
+    assert (prepared > 0, by_sql) == (is_prepared, 0)
+
+
+def test_prepared_statements_are_never_ended_by_sql(tenants: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = tenants.oltp_app_url.get_secret_value()
+    with Pooler.TRANSACTION_PREPARED.connect(url) as connection:
+        for number in range(200):  # more than the driver keeps
+            connection.execute(f"SELECT {number}")
+        row = connection.execute(PREPARED, prepare=False).fetchone()
+        assert row == (connection.prepared_max, 0)
+    monkeypatch.setattr("psycopg.capabilities.has_send_close_prepared", lambda: False)
+    with pytest.raises(SettingsError, match="libpq 17"):
+        Pooler.TRANSACTION_PREPARED.connect(url)
 
 
 def test_a_savepoint_undoes_its_part(pool: Pool) -> None:
