@@ -53,4 +53,4 @@ def _keys(stores: Stores) -> tuple[bool, str, str]:
         known = connection.execute(QUERIES["known_keys"]).fetchall()
         for tenant_id, generation in known:
             ring.for_reading(connection, tenant_id, generation)
-    return True, f"{len(known):,} tenant keys, all there and the right ones ({source!r})", ""
+    return True, f"{len(known):,} tenant keys, all there and the right ones ({source})", ""

@@ -41,8 +41,8 @@ class KeyFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __repr__(self) -> str:
-        return f"KeyFolder({self.folder})"
+    def __str__(self) -> str:
+        return f"files in {self.folder}"
 
     def secret(self, tenant_id: UUID, generation: int) -> bytes | None:
         """Returns the key in the tenant's file, None when there is no file.
@@ -102,8 +102,8 @@ class MasterKey:
     def __init__(self, master: bytes) -> None:
         self._master = master
 
-    def __repr__(self) -> str:
-        return "MasterKey()"
+    def __str__(self) -> str:
+        return "derived from the master key"
 
     def secret(self, tenant_id: UUID, generation: int) -> bytes | None:
         purpose = b"penguinmails tenant key v1 %d" % generation

@@ -76,7 +76,9 @@ def test_a_wrong_name_is_an_input_error(area: HandOverArea) -> None:
 def test_doctor_finds_a_lost_key(stores: Stores, area: HandOverArea) -> None:
     area.add(*bodies(1))
     call("hand-over")
-    assert all(finding.ok for finding in doctor.examine(stores))
+    good = {finding.name: finding for finding in doctor.examine(stores)}
+    assert all(finding.ok for finding in good.values())
+    assert f"files in {stores.keys_folder}" in good["content keys"].detail
     for path in stores.keys_folder.iterdir():
         path.unlink()
     bad = [finding for finding in doctor.examine(stores) if not finding.ok]
