@@ -120,7 +120,6 @@ def compare_events(
     ours: _Side = {}
     theirs: _Side = {}
     with open_database(url) as connection:
-        connection.execute(_DATABASE["read_in_parallel"])
         for from_time, to_time in [(None, None)] if days is None else _ranges(days):
             bounds = {"snapshot": snapshot, "from_time": from_time, "to_time": to_time}
             theirs |= _by_day_and_tenant(connection.execute(_DATABASE["events"], bounds))

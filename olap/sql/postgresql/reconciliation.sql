@@ -1,13 +1,5 @@
 -- What the operational database itself says, at the very snapshot that the marts were read up to.
 
--- name: read_in_parallel
--- The planner takes the number of tenant days for millions and would hand over all rows of a worker one by one, which it thinks too
--- dear to begin. Measured on 10 M events: 4.5 instead of 6 seconds.
-SELECT
-    set_config('parallel_setup_cost', '0', true),
-    set_config('parallel_tuple_cost', '0', true),
-    set_config('work_mem', '64MB', true);
-
 -- name: events
 -- Number and checksum of the events of each tenant and day. The checksum takes the last 48 bits of the ids, which are random.
 WITH tenant_days AS (
