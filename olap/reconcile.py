@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -26,6 +26,10 @@ from penguinmails.stack.stores import Stores
 
 _DATABASE = Queries(SQL / "postgresql" / "reconciliation.sql")
 _BUILD = Queries(SQL / "build" / "reconciliation.sql")
+_BYTES_ARE_NUMBERS_SINCE = 180000
+"""Version of PostgreSQL that casts bytes to a number; older ones go by the text of the id, which takes three times as long."""
+_LAST_48_BITS: LiteralString = "substring(uuid_send(id) FROM 11)::bigint"
+_LAST_48_BITS_BEFORE: LiteralString = "('x' || right(id::text, 12))::bit(48)::bigint"
 _SHOWN = 5
 _FIRST_DAY, _LAST_DAY = date(1, 1, 1), date(9999, 12, 31)
 EventCount = tuple[str, date, int, int]
@@ -122,7 +126,7 @@ def compare_events(
     with open_database(url) as connection:
         for from_time, to_time in [(None, None)] if days is None else _ranges(days):
             bounds = {"snapshot": snapshot, "from_time": from_time, "to_time": to_time}
-            theirs |= _by_day_and_tenant(connection.execute(_DATABASE["events"], bounds))
+            theirs |= _by_day_and_tenant(connection.execute(_events_of(connection), bounds))
             ours |= _by_day_and_tenant(kept(from_time, to_time))
     return ReconciliationReport(
         days=len({day for day, _ in ours.keys() | theirs.keys()}),
@@ -130,6 +134,13 @@ def compare_events(
         differences=tuple(_differences(ours, theirs)),
         seconds=time.monotonic() - started_at,
     )
+
+
+def _events_of(connection: psycopg.Connection[Any]) -> LiteralString:
+    statement = _DATABASE["events"]
+    if connection.info.server_version >= _BYTES_ARE_NUMBERS_SINCE:
+        return statement
+    return statement.replace(_LAST_48_BITS, _LAST_48_BITS_BEFORE)
 
 
 @contextmanager

@@ -2,12 +2,17 @@
 
 -- name: events
 -- Number and checksum of the events of each tenant and day. The checksum takes the last 48 bits of the ids, which are random.
+-- date_bin() because it only divides: a date of each row, or a text of each id, takes twice as long over millions.
 WITH tenant_days AS (
     SELECT
         tenant_id,
-        (least(greatest(occurred_at, '0001-01-01 00:00:00+00'), '9999-12-31 00:00:00+00') AT TIME ZONE 'UTC')::date AS day,
+        date_bin(
+            '1 day',
+            least(greatest(occurred_at, '0001-01-01 00:00:00+00'), '9999-12-31 00:00:00+00'),
+            '0001-01-01 00:00:00+00'
+        ) AS begins_at,
         count(*) AS rows,
-        bit_xor(('x' || right(id::text, 12))::bit(48)::bigint) AS checksum
+        bit_xor(substring(uuid_send(id) FROM 11)::bigint) AS checksum
     FROM email_events
     WHERE
         pg_visible_in_snapshot(xid, %(snapshot)s::pg_snapshot)
@@ -18,7 +23,7 @@ WITH tenant_days AS (
 
 SELECT
     tenant_id::text AS tenant_id,
-    day,
+    (begins_at AT TIME ZONE 'UTC')::date AS day,
     rows,
     checksum
 FROM tenant_days
