@@ -72,6 +72,19 @@ def test_a_message_counts_once_per_measure_on_its_first_day(stores: Stores, worl
     assert_equal_to_recomputation(stores)
 
 
+def test_the_checksum_of_older_servers_is_the_same(
+    stores: Stores, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.message("a")
+    world.event("a", "sent", 0)
+    for number in range(20):
+        world.event("a", "opened", number)
+    brought_up_to_date(stores)
+    monkeypatch.setattr("penguinmails.olap.reconcile._BYTES_ARE_NUMBERS_SINCE", 999999)
+    report = reconcile(stores)
+    assert (report.rows, report.differences) == (21, ())
+
+
 def test_an_event_committed_after_a_later_one_is_not_lost(stores: Stores, world: World) -> None:
     world.message("a")
     world.event("a", "sent")
