@@ -27,9 +27,9 @@ from penguinmails.stack.stores import Stores
 _DATABASE = Queries(SQL / "postgresql" / "reconciliation.sql")
 _BUILD = Queries(SQL / "build" / "reconciliation.sql")
 _BYTES_ARE_NUMBERS_SINCE = 180000
-"""Version of PostgreSQL that casts bytes to a number; older ones go by the text of the id, which takes three times as long."""
-_LAST_48_BITS: LiteralString = "substring(uuid_send(id) FROM 11)::bigint"
-_LAST_48_BITS_BEFORE: LiteralString = "('x' || right(id::text, 12))::bit(48)::bigint"
+"""Version of PostgreSQL that casts bytes to a number: half of what the whole question costs with the text of each id."""
+_LAST_48_BITS_OF_BYTES: LiteralString = "substring(uuid_send(id) FROM 11)::bigint"
+_LAST_48_BITS_OF_TEXT: LiteralString = "('x' || right(id::text, 12))::bit(48)::bigint"
 _SHOWN = 5
 _FIRST_DAY, _LAST_DAY = date(1, 1, 1), date(9999, 12, 31)
 EventCount = tuple[str, date, int, int]
@@ -137,10 +137,9 @@ def compare_events(
 
 
 def _events_of(connection: psycopg.Connection[Any]) -> LiteralString:
-    statement = _DATABASE["events"]
-    if connection.info.server_version >= _BYTES_ARE_NUMBERS_SINCE:
-        return statement
-    return statement.replace(_LAST_48_BITS, _LAST_48_BITS_BEFORE)
+    has_cast = connection.info.server_version >= _BYTES_ARE_NUMBERS_SINCE
+    last_48_bits = _LAST_48_BITS_OF_BYTES if has_cast else _LAST_48_BITS_OF_TEXT
+    return _DATABASE["events"].format(last_48_bits_of_id=last_48_bits)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ WITH tenant_days AS (
             '0001-01-01 00:00:00+00'
         ) AS begins_at,
         count(*) AS rows,
-        bit_xor(substring(uuid_send(id) FROM 11)::bigint) AS checksum
+        bit_xor({last_48_bits_of_id}) AS checksum
     FROM email_events
     WHERE
         pg_visible_in_snapshot(xid, %(snapshot)s::pg_snapshot)
