@@ -45,6 +45,7 @@ from penguinmails.oltp.tenancy import Pooler, open_pool, tenant_session
 from penguinmails.stack.stores import Stores, resolve
 
 SERVER_CONNECTIONS = 20
+KEEPS_PREPARED_STATEMENTS_SINCE = (1, 21)
 MAX_PREPARED_STATEMENTS = 200
 """A connection of the server; more than the application has."""
 KILLED = 40
@@ -66,9 +67,15 @@ with tenant_session(connection, uuid.UUID(sys.argv[2]), signer=signer_of(resolve
 """
 
 
-def version_of(program: str) -> str:
-    """Returns the version of a pgbouncer."""
-    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+def version_of(program: str, kind: Pooler) -> str:
+    """Returns the version of a pgbouncer; ends the bench when it cannot do what is to be measured."""
+    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+    version = tuple(int(part) for part in shown.split(".")[:2])
+    if kind is Pooler.TRANSACTION_PREPARED and version < KEEPS_PREPARED_STATEMENTS_SINCE:
+        sys.exit(
+            f"PgBouncer {shown} keeps no prepared statements: give --pooler transaction, or a newer one by --pgbouncer"
+        )
+    return shown
 
 
 @contextlib.contextmanager
@@ -201,6 +208,7 @@ def main() -> None:
     arguments = parser.parse_args()
     kind = Pooler(arguments.pooler)
     program = shutil.which(arguments.pgbouncer) or sys.exit(f"there is no {arguments.pgbouncer}: see --help")
+    version = version_of(program, kind)
     stores = resolve()
     state = State.SEALED if arguments.sealed else State.OPEN
     with connect(stores.oltp_url, Role.LOADER) as connection, connection.cursor(row_factory=dict_row) as cursor:
@@ -227,7 +235,7 @@ def main() -> None:
     latencies = sorted(latency for at, latency in timed if at >= arguments.warm_up_seconds)
     report = isolation | {
         "contexts": state,
-        "pgbouncer": version_of(program),
+        "pgbouncer": version,
         "pooler": kind,
         "tenants": len(samples),
         "sessions": arguments.sessions,
