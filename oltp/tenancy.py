@@ -18,7 +18,7 @@ believes no other.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -53,6 +53,13 @@ _seen_tenants: dict[tuple[str, int, str], set[str]] = {}
 """Tenants of each database that this process has seen: looking costs 60 microseconds, so it looks once. A tenant that is deleted
 later has no rows, and none of its can be written but in the logs, where a check finds them. At most some 10 MB."""
 _QUERIES = Queries(Path(__file__).parent / "tenancy.sql")
+
+
+class OutcomeUnknown(ServerError):
+    """The connection was lost between COMMIT and its answer: the transaction is written as a whole or not at all.
+
+    Only a look at its rows tells. A transaction that may be done twice (an upsert, an idempotency key) can just be done again.
+    """
 
 
 class Pooler(StrEnum):
@@ -219,8 +226,10 @@ def tenant_session(
         InputError: no tenant, an id that is no uuid, a connection that is in use: nothing was sent to the database. A tenant
             that there is not: nothing was written.
         SettingsError: the database does not believe the context: no key, another key, or a clock that is wrong.
+            A statement failed and the caller went on: nothing was written.
         RowRefused: a statement breaks a rule of the schema; nothing of the transaction was written.
         ServerError: no connection was had in time, or it was lost; nothing of the transaction was written.
+        OutcomeUnknown: the connection was lost while the transaction ended.
     """
     tenant = _identifier("tenant_id", tenant_id)
     if not tenant:
@@ -290,8 +299,7 @@ def _bound(connection: Connection, tenant: str, user: str, signer: Signer | None
     try:
         enter = _QUERIES["enter_tenant" if is_known else "enter_unseen_tenant"]
         context = {"tenant_id": tenant, "user_id": user, "seal": signer.seal(tenant, user) if signer else ""}
-        transaction = _unpipelined if isinstance(connection, UnpipelinedConnection) else _pipelined
-        with refusals_told(), transaction(connection, enter, context):
+        with refusals_told(), _transaction(connection, enter, context):
             yield
     except psycopg.errors.NoDataFound:
         if is_known:
@@ -301,6 +309,8 @@ def _bound(connection: Connection, tenant: str, user: str, signer: Signer | None
         wrong = "is not the key that the database accepts, or one of the two clocks is wrong"
         problem = wrong if signer else "is not set, and the database believes signed contexts only"
         raise SettingsError(KEY_SETTING, problem, "Compare: penguinmails oltp contexts status") from None
+    except psycopg.errors.PipelineAborted:
+        raise _went_on_after_an_error() from None
     except psycopg.OperationalError as error:
         raise ServerError(
             "OLTP database", f"ended the session ({type(error).__name__})", "Nothing was written; try again."
@@ -310,32 +320,46 @@ def _bound(connection: Connection, tenant: str, user: str, signer: Signer | None
 
 
 @contextmanager
-def _pipelined(connection: Connection, enter: str, context: dict[str, str]) -> Iterator[None]:
-    """A transaction that asks for no answer of its own: BEGIN leaves with the first statement, COMMIT with the last.
+def _transaction(connection: Connection, enter: str, context: dict[str, str]) -> Iterator[None]:
+    """A transaction whose BEGIN, context and COMMIT cost as few round trips as the connection allows.
 
-    psycopg's connection.transaction() waits for the answers to BEGIN, to what was sent, and to COMMIT: five round trips
-    instead of two.
+    In a pipeline none has an answer of its own: BEGIN leaves with the first statement, COMMIT with the last. psycopg's
+    connection.transaction() waits for the answers to BEGIN, to what was sent, and to COMMIT: five round trips instead of two.
+    Without one, BEGIN and the context are one message of the simple protocol, then each has its answer.
     """
+    in_pipeline = not isinstance(connection, UnpipelinedConnection)
+    is_ending = False
     try:
-        with connection.pipeline():
-            connection.execute(_QUERIES["begin"])
-            connection.execute(enter, context)
+        with connection.pipeline() if in_pipeline else nullcontext():
+            if in_pipeline:
+                connection.execute(_QUERIES["begin"])
+                connection.execute(enter, context)
+            else:
+                with psycopg.ClientCursor(connection) as cursor:
+                    cursor.execute(f"{_QUERIES['begin']};\n{enter}", context)
             yield
-            connection.execute(_QUERIES["commit"])
+            is_ending = True
+            ended = connection.execute(_QUERIES["commit"], prepare=None if in_pipeline else False)
+        if ended.statusmessage != "COMMIT":  # the server's answer to COMMIT after an error is ROLLBACK
+            raise _went_on_after_an_error()
+    except psycopg.OperationalError as error:
+        if is_ending and connection.closed:
+            raise OutcomeUnknown(
+                "OLTP database",
+                f"was lost while the transaction ended ({type(error).__name__}): it is written as a whole or not at all",
+                "Look whether its rows are there before you do it again.",
+            ) from None
+        raise
     finally:
         _end_transaction(connection)
 
 
-@contextmanager
-def _unpipelined(connection: Connection, enter: str, context: dict[str, str]) -> Iterator[None]:
-    """The same without a pipeline: BEGIN and the context are one message of the simple protocol, then each has its answer."""
-    try:
-        with psycopg.ClientCursor(connection) as cursor:
-            cursor.execute(f"{_QUERIES['begin']};\n{enter}", context)
-        yield
-        connection.execute(_QUERIES["commit"], prepare=False)
-    finally:
-        _end_transaction(connection)
+def _went_on_after_an_error() -> InputError:
+    return InputError(
+        "session",
+        "went on after a statement had failed: nothing of the transaction was written",
+        "Let the error end the session, or run what may fail within session.savepoint().",
+    )
 
 
 def _end_transaction(connection: Connection) -> None:
