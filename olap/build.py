@@ -16,6 +16,7 @@ from string import Template
 
 import duckdb
 
+from penguinmails.olap.disk import written_behind
 from penguinmails.olap.errors import StorageFailed
 from penguinmails.olap.extraction import Mark
 from penguinmails.olap.facts import FACTS, fact_select
@@ -95,7 +96,8 @@ def open_build(folder: Path) -> Iterator[Build]:
             build = Build(connection)
             if connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'position'").fetchone() is None:
                 build.empty()
-            yield build
+            with written_behind(build_path(folder)):
+                yield build
 
 
 @contextmanager

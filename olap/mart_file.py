@@ -20,6 +20,7 @@ import duckdb
 from penguinmails.olap.build import SQL, Build
 from penguinmails.olap.columns import Column
 from penguinmails.olap.declarations import Following, Kind, Mart
+from penguinmails.olap.disk import written_behind
 from penguinmails.olap.errors import ReconciliationFailed
 from penguinmails.olap.facts import FACTS
 from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
@@ -38,7 +39,7 @@ def write_whole(build: Build, path: Path, *, number: int, published_at: datetime
     Raises:
         ReconciliationFailed: a mart breaks its declaration.
     """
-    with _open(build.connection, path) as cursor:
+    with _open(build.connection, path) as cursor, written_behind(path):
         _define_marts(cursor)
         return _write_whole(cursor, number, published_at)
 
@@ -49,7 +50,7 @@ def write_computed(connection: duckdb.DuckDBPyConnection, path: Path, *, number:
     Raises:
         ReconciliationFailed: a mart breaks its declaration.
     """
-    with _open(connection, path) as cursor:
+    with _open(connection, path) as cursor, written_behind(path):
         return _write_whole(cursor, number, published_at)
 
 
@@ -69,7 +70,7 @@ def write_changes(build: Build, path: Path, base: Path, *, number: int, publishe
             else:
                 cursor.execute(_FILE["empty"].format(name=mart.name))
                 _fill(cursor, mart)
-                _require_distinct(cursor, mart, "duplicate_keys")
+                _require_all_distinct(cursor, mart)
         return _describe_content(cursor, number, published_at)
 
 
@@ -113,7 +114,7 @@ def _write_whole(cursor: duckdb.DuckDBPyConnection, number: int, published_at: d
         _create(cursor, mart)
         if mart.kind is not Kind.VIEW:
             _fill(cursor, mart)
-            _require_distinct(cursor, mart, "duplicate_keys")
+            _require_all_distinct(cursor, mart)
     cursor.execute(_FILE["freshness_view"])
     return _describe_content(cursor, number, published_at)
 
@@ -164,7 +165,7 @@ def _change_following(cursor: duckdb.DuckDBPyConnection, mart: Mart, following: 
     cursor.execute(_FILE["whole_scope"].format(**names))
     cursor.execute(_FILE["change_states"].format(**names))
     cursor.execute(_FILE["change_updated"].format(**names))
-    _require_distinct(cursor, mart, "duplicate_keys")
+    _require_all_distinct(cursor, mart)
 
 
 def _describe_content(cursor: duckdb.DuckDBPyConnection, number: int, published_at: datetime) -> int:
@@ -178,6 +179,11 @@ def _describe_content(cursor: duckdb.DuckDBPyConnection, number: int, published_
         query = "fill_mart_of_view" if mart.kind is Kind.VIEW else "fill_mart"
         cursor.execute(_FILE[query].format(name=mart.name), described)
     return sum(_one(cursor, _FILE["count"].format(name=mart.name)) for mart in _TABLES)
+
+
+def _require_all_distinct(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> None:
+    if _one(cursor, _FILE["repeated_hashes"].format(name=mart.name, key=", ".join(mart.key))):
+        _require_distinct(cursor, mart, "duplicate_keys")
 
 
 def _require_distinct(cursor: duckdb.DuckDBPyConnection, mart: Mart, query: str) -> None:

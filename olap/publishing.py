@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from penguinmails.olap.build import SQL, Build, open_build
+from penguinmails.olap.disk import to_disk
 from penguinmails.olap.errors import NothingPublished
 from penguinmails.olap.facts import FACTS
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
@@ -173,27 +174,19 @@ def published_at_of(path: Path) -> datetime:
 def put_in_place(folder: Path, unfinished: Path, path: Path, published_at: datetime) -> None:
     """Brings a finished file to disk, gives it its name and time, and leads readers to it."""
     os.utime(unfinished, (published_at.timestamp(), published_at.timestamp()))
-    _to_disk(unfinished)
+    to_disk(unfinished)
     unfinished.rename(path)
     point_to(folder, path)
 
 
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def point_to(folder: Path, path: Path) -> None:
     """Moves the link in one step: whoever opens it gets the old file or the new one, never none."""
-    _to_disk(path.parent)
+    to_disk(path.parent)
     link = folder / "marts.duckdb.unfinished"
     link.unlink(missing_ok=True)
     link.symlink_to(path.relative_to(folder))
     link.replace(published_path(folder))
-    _to_disk(folder)
+    to_disk(folder)
 
 
 def clear_away(folder: Path, kept: int, now: datetime) -> None:

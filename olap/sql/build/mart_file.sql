@@ -112,6 +112,10 @@ FROM published._marts AS marts
 CROSS JOIN published._meta AS meta
 ORDER BY marts.mart;
 
+-- name: repeated_hashes
+-- Keys whose hashes all differ all differ, which takes half as long to see.
+SELECT COUNT(*) - COUNT(DISTINCT HASH({key})) FROM published.{name};
+
 -- name: duplicate_keys
 SELECT COUNT(*) FROM (SELECT {key} FROM published.{name} GROUP BY {key} HAVING COUNT(*) > 1);
 
