@@ -106,7 +106,7 @@ def hand_over(
     """Stores every message that waits, then removes bodies whose grace is over.
 
     Args:
-        bodies: where messages wait; called by one thread at a time.
+        bodies: where messages wait; called by several threads at once.
         clock: the time now, UTC.
         day: only messages taken in on this UTC day.
         grace: how long a body stays in the OLTP tier after it was stored and read back.
@@ -160,12 +160,11 @@ class _Run:
         self.clock = clock
         self.progress = progress
         self.at_step = at_step
-        self.owner = uuid.uuid4()
+        self._claims: set[uuid.UUID] = set()
         self.bucket: Bucket = open_bucket(stores)
         self.keys = KeyRing(key_source(stores))
         self.dictionaries = DictionaryCatalog(self.bucket, self.keys, train=self.processes.train)
         self.tally = _Tally()
-        self._one_caller = threading.Lock()
         self._one_is_huge = threading.Lock()
         self._stopped = threading.Event()
 
@@ -183,7 +182,8 @@ class _Run:
                     self._stopped.set()
                     self.processes.stop()
         finally:
-            self.bodies.release(self.owner)
+            for owner in list(self._claims):
+                self._release(owner)
         failures = [failure for task in tasks if (failure := task.exception())]
         # What stopped the others comes before what they said of being stopped.
         for failure in sorted(failures, key=lambda each: isinstance(each, SealingProcessEnded)):
@@ -199,30 +199,39 @@ class _Run:
 
         Messages too big to have two of them in memory are claimed by one thread at a time.
         """
+        owner = uuid.uuid4()
+        stored = False
         with self._one_is_huge:
-            claimed = self._claim()
+            claimed = self._claim(owner)
             huge = sum(len(body.raw_message) for body in claimed) > CLAIM_BYTES
             if huge:
-                self._store(connection, claimed)
+                stored = self._store(connection, claimed)
         if claimed and not huge:
-            self._store(connection, claimed)
+            stored = self._store(connection, claimed)
+        if stored:
+            self._release(owner)
         return bool(claimed)
 
-    def _claim(self) -> Sequence[BodyToStore]:
-        with self._one_caller:
-            claimed = self.bodies.claim(self.owner, max_messages=CLAIM_MESSAGES, max_bytes=CLAIM_BYTES, day=self.day)
+    def _claim(self, owner: uuid.UUID) -> Sequence[BodyToStore]:
+        self._claims.add(owner)
+        claimed = self.bodies.claim(owner, max_messages=CLAIM_MESSAGES, max_bytes=CLAIM_BYTES, day=self.day)
         if claimed:
             self.at_step(HandOverStep.CLAIMED)
         return claimed
 
-    def _store(self, connection: Connection, claimed: Sequence[BodyToStore]) -> None:
+    def _release(self, owner: uuid.UUID) -> None:
+        self.bodies.release(owner)
+        self._claims.discard(owner)
+
+    def _store(self, connection: Connection, claimed: Sequence[BodyToStore]) -> bool:
+        """Stores one claim; returns False for a tenant without its key: then everything stays where it is."""
         tenant_id = claimed[0].tenant_id
         try:
             key = self.keys.for_writing(connection, tenant_id, now=self.clock())
         except (TenantKeyMissing, TenantKeyWrong) as error:
             # They stay claimed until the end of this run, so that the other tenants' messages come next.
             self._count(refused=len(claimed), problem=str(error))
-            return
+            return False
         members = sorted(NamedBody(storage_key(tenant_id, body.message_id), body) for body in claimed)
         there = self._already_there(connection, members, key)
         new = [member for member in members if member.storage_key not in there] if there else members
@@ -239,6 +248,7 @@ class _Run:
         if there:
             self._mark([member for member in members if member.storage_key in there])
             self._count(already_there=len(there))
+        return True
 
     def _write(self, connection: Connection, pack: PackToWrite) -> PackWritten:
         for attempts_left in reversed(range(_PACK_ATTEMPTS)):
@@ -272,8 +282,7 @@ class _Run:
         return {name for name, _, _ in rows}
 
     def _mark(self, stored: Sequence[NamedBody]) -> None:
-        with self._one_caller:
-            self.bodies.mark_stored([(body.tenant_id, body.message_id, name) for name, body in stored])
+        self.bodies.mark_stored([(body.tenant_id, body.message_id, name) for name, body in stored])
         self.at_step(HandOverStep.MARKED)
         self.progress(len(stored))
 

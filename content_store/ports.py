@@ -47,7 +47,7 @@ class Backlog(Protocol):
 
 
 class MessageBodies(Protocol):
-    """The hand-over area (port `message_bodies`). Every call is one short transaction of its own."""
+    """The hand-over area (port `message_bodies`). Every call is a short transaction of its own, from any thread."""
 
     def backlog(self, day: date | None = None, *, tenant_id: UUID | None = None) -> Backlog:
         """Returns what waits; `day` is the UTC day of intake; None means every day, every tenant."""

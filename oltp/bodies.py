@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 
 from penguinmails.oltp.connections import Connection, Role, connect, settled, take_role
 from penguinmails.stack.sql import Queries
@@ -92,11 +93,12 @@ class MessageBodies:
         self._stay_alive(owner)
         limits = {"owner": owner, "max_messages": max_messages, "max_bytes": max_bytes, **_bounds(day)}
         with connect(self._url, Role.LOADER) as connection:
-            with connection.transaction():
-                connection.execute(_QUERIES["free_claims_of_the_dead"])
-            with connection.transaction(), connection.cursor(binary=True, row_factory=class_row(BodyToStore)) as cursor:
-                bodies = cursor.execute(_QUERIES["claim"], limits).fetchall()
-        return sorted(bodies, key=lambda body: (body.created, body.message_id.int))
+            while claimed := _claim(connection, limits):
+                with connection.cursor(binary=True, row_factory=class_row(BodyToStore)) as cursor:
+                    if bodies := cursor.execute(_QUERIES["claimed_bodies"], claimed).fetchall():
+                        return bodies
+                # All of them were erased in between; there may be others.
+        return []
 
     def mark_stored(self, stored: Sequence[tuple[UUID, UUID, str]]) -> None:
         """Notes the storage keys (tenant, message, key); the bodies stay until remove_stored()."""
@@ -205,6 +207,14 @@ class MessageBodies:
             if owner not in self._owners:
                 self._alive.execute(_QUERIES["live"], {"owner": owner})
                 self._owners.add(owner)
+
+
+def _claim(connection: Connection, limits: dict[str, Any]) -> dict[str, Any] | None:
+    """Makes a claim, if anything waits; bodies are read afterwards, so that who reads slowly keeps nobody from claiming."""
+    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(_QUERIES["one_claims_at_a_time"])
+        cursor.execute(_QUERIES["free_claims_of_the_dead"])
+        return cursor.execute(_QUERIES["claim"], limits).fetchone()
 
 
 def _uuids(values: Sequence[UUID]) -> str:

@@ -18,84 +18,111 @@ SELECT pg_advisory_lock(hashtextextended('penguinmails.oltp.bodies ' || %(owner)
 -- name: stop_living
 SELECT pg_advisory_unlock(hashtextextended('penguinmails.oltp.bodies ' || %(owner)s::uuid::text, 0));
 
+-- name: one_claims_at_a_time
+SELECT pg_advisory_xact_lock(hashtextextended('penguinmails.oltp.bodies', 0));
+
 -- name: free_claims_of_the_dead
 -- Whoever can take an owner's lock knows that the owner is gone.
 WITH owners AS MATERIALIZED (
     SELECT DISTINCT claimed_by
-    FROM email_message_bodies
-    WHERE claimed_by IS NOT NULL
+    FROM email_message_body_claims
 ),
 dead AS MATERIALIZED (
     SELECT claimed_by
     FROM owners
     WHERE pg_try_advisory_xact_lock(hashtextextended('penguinmails.oltp.bodies ' || claimed_by::text, 0))
-),
-claimed AS (
-    SELECT bodies.tenant_id, bodies.message_id
-    FROM email_message_bodies AS bodies
-    JOIN dead ON dead.claimed_by = bodies.claimed_by
-    FOR UPDATE OF bodies SKIP LOCKED
 )
-UPDATE email_message_bodies AS bodies
-SET claimed_by = NULL
-FROM claimed
-WHERE bodies.tenant_id = claimed.tenant_id
-  AND bodies.message_id = claimed.message_id;
+DELETE FROM email_message_body_claims AS claims
+USING dead
+WHERE claims.claimed_by = dead.claimed_by;
 
 -- name: claim
--- Bodies of the tenant that has waited longest. Rows that another hand-over is claiming now are passed over.
+-- Claims the oldest bodies of the tenant that has waited longest, up to where another claim begins: no two have a body in common.
 WITH longest_waiting AS (
-    SELECT tenant_id
-    FROM email_message_bodies
-    WHERE stored_at IS NULL
-      AND claimed_by IS NULL
-      AND created >= coalesce(%(from_time)s::timestamptz, '-infinity')
-      AND created < coalesce(%(to_time)s::timestamptz, 'infinity')
-    ORDER BY created, message_id
+    SELECT bodies.tenant_id, bodies.created, bodies.message_id
+    FROM email_message_bodies AS bodies
+    WHERE bodies.stored_at IS NULL
+      AND bodies.created >= coalesce(%(from_time)s::timestamptz, '-infinity')
+      AND bodies.created < coalesce(%(to_time)s::timestamptz, 'infinity')
+      AND NOT EXISTS (
+          SELECT
+          FROM email_message_body_claims AS claims
+          WHERE claims.tenant_id = bodies.tenant_id
+            AND (bodies.created, bodies.message_id) >= (claims.first_created, claims.first_message_id)
+            AND (bodies.created, bodies.message_id) <= (claims.last_created, claims.last_message_id)
+      )
+    ORDER BY bodies.created, bodies.message_id
     LIMIT 1
-    FOR UPDATE SKIP LOCKED
+),
+next_claim AS (
+    SELECT claims.first_created, claims.first_message_id
+    FROM email_message_body_claims AS claims
+    JOIN longest_waiting ON longest_waiting.tenant_id = claims.tenant_id
+    WHERE (claims.first_created, claims.first_message_id) > (longest_waiting.created, longest_waiting.message_id)
+    ORDER BY claims.first_created, claims.first_message_id
+    LIMIT 1
 ),
 candidates AS (
     SELECT bodies.tenant_id, bodies.message_id, bodies.created, octet_length(bodies.raw_message) AS size_bytes
     FROM email_message_bodies AS bodies
-    JOIN longest_waiting ON longest_waiting.tenant_id = bodies.tenant_id
+    JOIN longest_waiting
+        ON longest_waiting.tenant_id = bodies.tenant_id
+        AND (bodies.created, bodies.message_id) >= (longest_waiting.created, longest_waiting.message_id)
     WHERE bodies.stored_at IS NULL
-      AND bodies.claimed_by IS NULL
-      AND bodies.created >= coalesce(%(from_time)s::timestamptz, '-infinity')
       AND bodies.created < coalesce(%(to_time)s::timestamptz, 'infinity')
+      AND NOT EXISTS (
+          SELECT
+          FROM next_claim
+          WHERE (bodies.created, bodies.message_id) >= (next_claim.first_created, next_claim.first_message_id)
+      )
     ORDER BY bodies.created, bodies.message_id
     LIMIT %(max_messages)s
-    FOR UPDATE OF bodies SKIP LOCKED
 ),
 measured AS (
     SELECT
-        tenant_id, message_id,
+        tenant_id, message_id, created,
         sum(size_bytes) OVER (ORDER BY created, message_id) AS bytes_so_far,
         row_number() OVER (ORDER BY created, message_id) AS place
     FROM candidates
 ),
 claimed AS (
-    UPDATE email_message_bodies AS bodies
-    SET claimed_by = %(owner)s
+    SELECT tenant_id, message_id, created, place, max(place) OVER () AS last_place
     FROM measured
-    WHERE bodies.tenant_id = measured.tenant_id
-      AND bodies.message_id = measured.message_id
-      AND (measured.bytes_so_far <= %(max_bytes)s OR measured.place = 1)
-    RETURNING bodies.tenant_id, bodies.message_id, bodies.created, bodies.raw_message
+    WHERE bytes_so_far <= %(max_bytes)s
+       OR place = 1
+)
+INSERT INTO email_message_body_claims (
+    tenant_id, claimed_by, first_created, first_message_id, last_created, last_message_id, messages
 )
 SELECT
-    claimed.tenant_id, claimed.message_id, claimed.created, messages.direction, messages.message_type,
+    first.tenant_id, %(owner)s, first.created, first.message_id, last.created, last.message_id, last.place
+FROM claimed AS first
+JOIN claimed AS last ON last.place = last.last_place
+WHERE first.place = 1
+RETURNING tenant_id, first_created, first_message_id, last_created, last_message_id, messages;
+
+-- name: claimed_bodies
+-- What came in between since is over the limit: it waits for the next claim.
+SELECT
+    bodies.tenant_id, bodies.message_id, bodies.created, messages.direction, messages.message_type,
     coalesce(CASE messages.direction WHEN 'inbound' THEN messages.from_email ELSE messages.to_email END, '')
         AS correspondent,
-    claimed.raw_message
-FROM claimed
+    bodies.raw_message
+FROM email_message_bodies AS bodies
 JOIN email_messages AS messages
-    ON messages.tenant_id = claimed.tenant_id
-    AND messages.id = claimed.message_id;
+    ON messages.tenant_id = bodies.tenant_id
+    AND messages.id = bodies.message_id
+WHERE bodies.tenant_id = %(tenant_id)s
+  AND (bodies.created, bodies.message_id) >= (%(first_created)s, %(first_message_id)s)
+  AND (bodies.created, bodies.message_id) <= (%(last_created)s, %(last_message_id)s)
+  AND bodies.stored_at IS NULL
+ORDER BY bodies.created, bodies.message_id
+LIMIT %(messages)s;
 
 -- name: mark_messages_stored
+-- The transaction is not noted: extractions do not read where a body is kept.
 UPDATE email_messages AS messages
-SET content_storage_key = stored.storage_key, updated = now(), xid = pg_current_xact_id()
+SET content_storage_key = stored.storage_key, updated = now()
 FROM unnest(%(tenant_ids)s::uuid[], %(message_ids)s::uuid[], %(storage_keys)s::text[])
     AS stored (tenant_id, message_id, storage_key)
 WHERE messages.tenant_id = stored.tenant_id
@@ -105,14 +132,13 @@ WHERE messages.tenant_id = stored.tenant_id
 -- name: mark_bodies_stored
 -- The first time stays, so that marking again does not prolong the grace.
 UPDATE email_message_bodies AS bodies
-SET stored_at = coalesce(bodies.stored_at, now()), claimed_by = NULL
+SET stored_at = coalesce(bodies.stored_at, now())
 FROM unnest(%(tenant_ids)s::uuid[], %(message_ids)s::uuid[]) AS stored (tenant_id, message_id)
 WHERE bodies.tenant_id = stored.tenant_id
   AND bodies.message_id = stored.message_id;
 
 -- name: release
-UPDATE email_message_bodies
-SET claimed_by = NULL
+DELETE FROM email_message_body_claims
 WHERE claimed_by = %(owner)s;
 
 -- name: remove_stored

@@ -84,7 +84,7 @@ EMAIL_MESSAGES = Table(
         Column(
             "xid",
             "xid8",
-            "Transaction that last wrote the row: what changed since a snapshot is found by it.",
+            "Transaction that last wrote the row, but for its storage key: what changed since a snapshot is found by it.",
             required=True,
         ),
         CREATED,
@@ -110,12 +110,31 @@ EMAIL_MESSAGE_BODIES = Table(
             required=True,
             personal=PersonalData.CONTENT,
         ),
-        Column("claimed_by", "uuid", "Hand-over that is taking the body now."),
         Column(
             "stored_at",
             "timestamptz",
             "When the content tier was seen to have the body; it is removed here some time after.",
         ),
+        CREATED,
+    ),
+)
+
+EMAIL_MESSAGE_BODY_CLAIMS = Table(
+    "email_message_body_claims",
+    section=Section.MESSAGING,
+    meaning="Waiting bodies that a hand-over is taking now: a stretch of one tenant's, in order of coming in.",
+    isolation=Isolation.TENANT,
+    tenant_key="tenant_id",
+    primary_key=("tenant_id", "first_created", "first_message_id"),
+    references=("tenants",),
+    columns=(
+        TENANT_ID,
+        Column("claimed_by", "uuid", "The claim's owner, who holds a lock as long as it lives.", required=True),
+        Column("first_created", "timestamptz", "When the first of the bodies came in.", required=True),
+        Column("first_message_id", "uuid", "Message of the first of the bodies.", required=True),
+        Column("last_created", "timestamptz", "When the last of the bodies came in.", required=True),
+        Column("last_message_id", "uuid", "Message of the last of the bodies.", required=True),
+        Column("messages", "integer", "How many bodies there were when they were claimed.", required=True),
         CREATED,
     ),
 )
@@ -235,6 +254,7 @@ ADMIN_AUDIT_EVENTS = Table(
 SECTION_TABLES = (
     EMAIL_MESSAGES,
     EMAIL_MESSAGE_BODIES,
+    EMAIL_MESSAGE_BODY_CLAIMS,
     EMAIL_EVENTS,
     MAIL_INTAKE,
     ADMIN_AUDIT_EVENTS,

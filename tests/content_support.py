@@ -82,7 +82,7 @@ class HandOverArea:
     def __init__(self, url: SecretStr) -> None:
         self._url = url
         self.connection: psycopg.Connection[Any] = connect_to_index(url)
-        self._owner: UUID | None = None
+        self._owners: set[UUID] = set()
 
     def close(self) -> None:
         self.connection.close()
@@ -90,7 +90,7 @@ class HandOverArea:
     def forget_owner(self) -> None:
         """Lets go of the locks that show an owner to be alive, as the end of its process does."""
         self.connection.execute("SELECT pg_advisory_unlock_all()")
-        self._owner = None
+        self._owners.clear()
 
     def add(self, *bodies: Body) -> None:
         with self.connection.cursor() as cursor, cursor.copy("COPY hand_over_area.bodies FROM STDIN") as copy:
@@ -126,9 +126,9 @@ class HandOverArea:
         return Waiting(*row)
 
     def claim(self, owner: UUID, *, max_messages: int, max_bytes: int, day: date | None = None) -> list[Body]:
-        if self._owner != owner:
+        if owner not in self._owners:
             self.connection.execute("SELECT pg_advisory_lock(hashtext(%s), 7)", [str(owner)])
-            self._owner = owner
+            self._owners.add(owner)
         self.connection.execute(
             "UPDATE hand_over_area.bodies SET claimed_by = NULL WHERE claimed_by IS NOT NULL AND stored_at IS NULL"
             " AND NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND granted"
@@ -168,6 +168,8 @@ class HandOverArea:
 
     def release(self, owner: UUID) -> None:
         self.connection.execute("UPDATE hand_over_area.bodies SET claimed_by = NULL WHERE claimed_by = %s", [owner])
+        self.connection.execute("SELECT pg_advisory_unlock(hashtext(%s), 7)", [str(owner)])
+        self._owners.discard(owner)
 
     def remove_stored(self, stored_before: datetime, *, limit: int) -> int:
         return self.connection.execute(

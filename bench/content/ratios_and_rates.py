@@ -3,9 +3,9 @@
     python bench/content/ratios_and_rates.py [--mail TAR_OR_FOLDER] [--templates TAR] [--messages N] [--backlog N]
 
 Corpora: cold outreach invented here; real mail and HTML campaigns where paths are given. Servers: the embedded ones, in a
-temporary home that is removed at the end. The hand-over area is the tests' own, on PostgreSQL, with one row a body like the
-OLTP tier's. Every corpus, and the hand-over of two backlogs, is measured in a process of its own, so that each peak of
-memory is its own: `memory` says whether it grows with the backlog. Ratios are exact; rates belong to the machine.
+temporary home that is removed at the end. Mail waits in the product's own tables (waiting_mail.py). Every corpus, and the
+hand-over of two backlogs, is measured in a process of its own, so that each peak of memory is its own: `memory` says whether
+it grows with the backlog. Ratios are exact; rates belong to the machine.
 
 With the defaults, both paths given, on two free cores: about 8 minutes. `--messages 2000 --backlog 4000` takes one.
 """
@@ -26,28 +26,15 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 HOME_VARIABLE = "PENGUINMAILS_HOME"
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 READS, READS_AT_ONCE = 2_000, 8
 HUGE_BYTES = 100_000_000
-_CHUNK = 500
 _HTML_PART = 4
 """HTML campaigns: a quarter of the messages, which are ten times as big."""
-
-
-def message_ids(tenant_id: UUID, count: int) -> list[UUID]:
-    """Returns ids like those the OLTP tier gives (UUIDv7, one every millisecond), the same each time."""
-    dice, start = random.Random(tenant_id.int), int(NOW.timestamp() * 1000)
-    return [
-        UUID(int=(start + number) << 80 | 0x7 << 76 | dice.getrandbits(12) << 64 | 0x2 << 62 | dice.getrandbits(62))
-        for number in range(count)
-    ]
 
 
 @dataclass(frozen=True)
@@ -67,32 +54,16 @@ class Bench:
         return corpora.cold_outreach(count)
 
 
-def feed(area: Any, name: str, mail: Iterable[tuple[str, bytes]], direction: str) -> tuple[UUID, int, int]:
-    """Puts messages into the hand-over area, a few at a time; returns tenant, messages and bytes."""
-    from content_support import Body
-
-    tenant_id = uuid5(UUID(int=0), name)
-    messages, raw_bytes, mail = 0, 0, iter(mail)
-    while chunk := list(itertools.islice(mail, _CHUNK)):
-        ids = message_ids(uuid5(tenant_id, str(messages)), len(chunk))
-        area.add(
-            *[
-                Body(tenant_id, own_id, NOW, direction, "email", correspondent, raw)
-                for own_id, (correspondent, raw) in zip(ids, chunk, strict=True)
-            ]
-        )
-        messages, raw_bytes = messages + len(chunk), raw_bytes + sum(len(raw) for _, raw in chunk)
-    return tenant_id, messages, raw_bytes
-
-
-def hand_over_all(stores: Any, area: Any) -> dict[str, Any]:
+def hand_over_all(stores: Any) -> dict[str, Any]:
     """Hands over what waits; returns the figures of it."""
     from processes import Watch
+    from waiting_mail import NOW
 
     from penguinmails.content_store.hand_over import hand_over
+    from penguinmails.oltp.bodies import MessageBodies
 
     with Watch(os.environ[HOME_VARIABLE]) as watch:
-        report = hand_over(stores, area, clock=lambda: NOW)
+        report = hand_over(stores, MessageBodies(stores), clock=lambda: NOW)
     microseconds = {
         name: round(seconds / report.messages * 1e6, 1) for name, seconds in watch.processor_seconds.items()
     }
@@ -109,15 +80,14 @@ def hand_over_all(stores: Any, area: Any) -> dict[str, Any]:
 
 def measure_corpus(bench: Bench, name: str) -> dict[str, Any]:
     """Ratio against what others do, rate, requests and latency of one corpus."""
-    from content_support import HandOverArea
+    import waiting_mail
 
     from penguinmails.stack.stores import resolve
 
     stores = resolve()
-    area = HandOverArea(stores.content_url)
-    _, messages, raw_bytes = feed(area, name, bench.corpus(name), "inbound" if name == "real_mail" else "outbound")
-    handed_over = hand_over_all(stores, area)
-    area.close()
+    direction = "inbound" if name == "real_mail" else "outbound"
+    _, messages, raw_bytes = waiting_mail.put(stores, name, bench.corpus(name), direction)
+    handed_over = hand_over_all(stores)
     peers = {peer: round(raw_bytes / size, 3) for peer, size in peer_bytes(stores, bench.corpus(name)).items()}
     return {
         "mean_bytes": round(raw_bytes / messages),
@@ -220,43 +190,35 @@ def quantiles(seconds: list[float]) -> dict[str, float]:
 
 def feed_backlog(_bench: Bench, count: int) -> dict[str, Any]:
     import corpora
-    from content_support import HandOverArea
+    import waiting_mail
 
     from penguinmails.stack.stores import resolve
 
-    area = HandOverArea(resolve().content_url)
-    _, messages, raw_bytes = feed(area, f"backlog of {count}", corpora.cold_outreach(count), "outbound")
-    area.close()
+    _, messages, raw_bytes = waiting_mail.put(
+        resolve(), f"backlog of {count}", corpora.cold_outreach(count), "outbound"
+    )
     return {"messages": messages, "raw_bytes": raw_bytes}
 
 
 def hand_over_backlog(_bench: Bench, _count: int) -> dict[str, Any]:
-    from content_support import HandOverArea
-
     from penguinmails.stack.stores import resolve
 
-    stores = resolve()
-    area = HandOverArea(stores.content_url)
-    figures = hand_over_all(stores, area)
-    area.close()
-    return figures
+    return hand_over_all(resolve())
 
 
 def feed_huge(_bench: Bench, size_bytes: int) -> dict[str, Any]:
     """One message with an attachment that no compressor makes smaller."""
-    from content_support import HandOverArea
+    import waiting_mail
 
     from penguinmails.stack.stores import resolve
 
-    area = HandOverArea(resolve().content_url)
     content = random.Random(1).randbytes(size_bytes * 57 // 78)
     head = (
         b"From: robin@sender.example\r\nMIME-Version: 1.0\r\nContent-Type: application/zip\r\n"
         b'Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename="all.zip"\r\n\r\n'
     )
     mail = [("robin@sender.example", head + base64.encodebytes(content).replace(b"\n", b"\r\n"))]
-    tenant_id, _, raw_bytes = feed(area, "huge", mail, "inbound")
-    area.close()
+    tenant_id, _, raw_bytes = waiting_mail.put(resolve(), "huge", mail, "inbound")
     return {"raw_bytes": raw_bytes, "tenant_id": str(tenant_id)}
 
 
@@ -322,11 +284,14 @@ def _part(larger: dict[str, Any], smaller: dict[str, Any], name: str) -> float:
 
 
 def measure_all(arguments: list[str], options: argparse.Namespace) -> dict[str, Any]:
-    from content_support import make_template
+    import waiting_mail
 
+    from penguinmails.content_store.index import migrate
     from penguinmails.stack.stores import resolve
 
-    make_template(resolve().content_url)
+    stores = resolve()
+    waiting_mail.migrate(stores)
+    migrate(stores)
     names = [
         "cold_outreach",
         *(["real_mail"] if options.mail else []),

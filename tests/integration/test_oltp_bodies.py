@@ -6,12 +6,17 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import psycopg
+import pytest
 from oltp_support import NOW, ListSource, clock, items, mail, rows, shared_stores, stores
 
 from penguinmails.oltp.bodies import MessageBodies
 from penguinmails.oltp.intake import load_mail
+from penguinmails.oltp.refusals import RowRefused
+from penguinmails.oltp.tenancy import open_pool, tenant_session
 from penguinmails.stack.stores import Stores
 
 __all__ = ["rows", "shared_stores", "stores"]
@@ -67,6 +72,108 @@ def test_bytes_bound_a_claim_but_never_to_nothing(stores: Stores) -> None:
     assert len(bodies.claim(owner, max_messages=10, max_bytes=1)) == 1
     assert len(bodies.claim(owner, max_messages=10, max_bytes=sum(map(len, mails)))) == 2
     bodies.release(owner)
+
+
+def test_a_body_that_commits_later_between_claimed_ones_waits_for_the_next_claim(stores: Stores, rows: Rows) -> None:
+    _load(stores, 5)
+    in_order = [row[0] for row in rows("SELECT message_id FROM email_message_bodies ORDER BY created, message_id")]
+    bodies = MessageBodies(stores)
+    first, late, last = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    with psycopg.connect(stores.oltp_url.get_secret_value()) as slow:
+        # As an intake that began long ago and commits only now.
+        slow.execute(
+            "CREATE TEMPORARY TABLE held AS SELECT * FROM email_message_bodies WHERE message_id = %s", in_order[1:2]
+        )
+        slow.execute("DELETE FROM email_message_bodies WHERE message_id = %s", in_order[1:2])
+        slow.commit()
+        slow.execute("INSERT INTO email_message_bodies SELECT * FROM held")
+        mine = bodies.claim(first, max_messages=3, max_bytes=10**6)
+    assert [body.message_id for body in mine] == [in_order[0], in_order[2], in_order[3]]
+    assert [body.message_id for body in bodies.claim(last, max_messages=9, max_bytes=10**6)] == [in_order[4]]
+    assert bodies.claim(late, max_messages=9, max_bytes=10**6) == []
+    bodies.mark_stored([(body.tenant_id, body.message_id, str(body.message_id)) for body in mine])
+    bodies.release(first)
+    assert [body.message_id for body in bodies.claim(late, max_messages=9, max_bytes=10**6)] == [in_order[1]]
+    for owner in (late, last):
+        bodies.release(owner)
+    assert rows("SELECT * FROM email_message_body_claims") == []
+
+
+def test_a_claim_ends_where_another_begins(stores: Stores, rows: Rows) -> None:
+    _load(stores, 6)
+    in_order = [row[0] for row in rows("SELECT message_id FROM email_message_bodies ORDER BY created, message_id")]
+    bodies = MessageBodies(stores)
+    owners = [uuid.uuid4() for _ in range(3)]
+    claims = [[body.message_id for body in bodies.claim(owner, max_messages=2, max_bytes=10**6)] for owner in owners]
+    assert claims == [in_order[:2], in_order[2:4], in_order[4:]]
+    for owner in (owners[0], owners[2]):
+        bodies.release(owner)
+    assert [body.message_id for body in bodies.claim(owners[0], max_messages=9, max_bytes=10**6)] == in_order[:2]
+    assert [body.message_id for body in bodies.claim(owners[0], max_messages=9, max_bytes=10**6)] == in_order[4:]
+    for owner in owners:
+        bodies.release(owner)
+
+
+def test_many_that_claim_at_once_get_each_body_once(stores: Stores) -> None:
+    _load(stores, 40)
+    bodies = MessageBodies(stores)
+
+    def claim_all(owner: uuid.UUID) -> list[uuid.UUID]:
+        mine: list[uuid.UUID] = []
+        while claimed := bodies.claim(owner, max_messages=3, max_bytes=10**6):
+            mine += [body.message_id for body in claimed]
+        return mine
+
+    owners = [uuid.uuid4() for _ in range(4)]
+    with ThreadPoolExecutor(len(owners)) as pool:
+        claimed = [message_id for mine in pool.map(claim_all, owners) for message_id in mine]
+    assert len(claimed) == len(set(claimed)) == 40
+    for owner in owners:
+        bodies.release(owner)
+
+
+def test_a_day_bounds_a_claim(stores: Stores, rows: Rows) -> None:
+    _load(stores, 4)
+    with psycopg.connect(stores.oltp_url.get_secret_value()) as connection:
+        connection.execute(
+            "UPDATE email_message_bodies SET created = created - interval '1 day' WHERE message_id IN"
+            " (SELECT message_id FROM email_message_bodies ORDER BY message_id LIMIT 2)"
+        )
+    bodies, owner = MessageBodies(stores), uuid.uuid4()
+    for day in (NOW.date() - timedelta(days=1), NOW.date()):
+        claimed = bodies.claim(owner, max_messages=9, max_bytes=10**6, day=day)
+        assert [body.created.date() for body in claimed] == [day, day]
+        assert bodies.claim(owner, max_messages=9, max_bytes=10**6, day=day) == []
+    bodies.release(owner)
+
+
+def test_the_application_hands_bodies_in_and_says_nothing_of_their_storage(stores: Stores, rows: Rows) -> None:
+    _load(stores, 1)
+    [(tenant_id,)] = rows("SELECT tenant_id FROM email_message_bodies")
+    for statement in (
+        "UPDATE email_message_bodies SET stored_at = now()",
+        "INSERT INTO email_message_bodies (message_id, raw_message, stored_at) VALUES (gen_random_uuid(), 'x', now())",
+        "DELETE FROM email_message_body_claims",
+    ):
+        with (
+            open_pool(stores) as pool,
+            pytest.raises(RowRefused, match="email_message_bod"),
+            tenant_session(pool, str(tenant_id)) as session,
+        ):
+            session.execute(statement)
+
+
+def test_noting_where_a_body_is_kept_sends_no_message_through_the_next_extraction(stores: Stores, rows: Rows) -> None:
+    _load(stores, 1)
+    [(tenant_id, message_id, xid)] = rows("SELECT tenant_id, id, xid::text FROM email_messages")
+    assert isinstance(tenant_id, uuid.UUID)
+    assert isinstance(message_id, uuid.UUID)
+    MessageBodies(stores).mark_stored([(tenant_id, message_id, "packs/1#0")])
+    assert rows("SELECT content_storage_key, xid::text FROM email_messages") == [("packs/1#0", xid)]
+    with psycopg.connect(stores.oltp_url.get_secret_value()) as connection:
+        connection.execute("UPDATE email_messages SET status = 'failed'")
+    [(later,)] = rows("SELECT xid::text FROM email_messages")
+    assert later != xid
 
 
 CLAIM_AND_DIE = """
