@@ -125,7 +125,10 @@ class MessageBodies:
                 self._alive.close()
                 self._alive = None
             elif self._alive is not None:
-                self._alive.execute(_QUERIES["stop_living"], {"owner": owner})
+                try:
+                    self._alive.execute(_QUERIES["stop_living"], {"owner": owner})
+                except psycopg.OperationalError:  # the server ended the session, and with it all its locks
+                    self._alive.close()
 
     def remove_stored(self, stored_before: datetime, *, limit: int) -> int:
         """Deletes at most `limit` bodies that were marked stored before a time; returns how many."""

@@ -132,6 +132,26 @@ def test_many_that_claim_at_once_get_each_body_once(stores: Stores) -> None:
         bodies.release(owner)
 
 
+def test_an_owner_whose_session_ended_loses_its_claims_and_goes_on(stores: Stores) -> None:
+    _load(stores, 3)
+    bodies, others = MessageBodies(stores), MessageBodies(stores)
+    first, second, third = (uuid.uuid4() for _ in range(3))
+    for owner in (first, second):
+        assert len(bodies.claim(owner, max_messages=1, max_bytes=10**6)) == 1
+    with psycopg.connect(stores.oltp_url.get_secret_value()) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+    claimed = others.claim(third, max_messages=9, max_bytes=10**6)
+    bodies.release(first)
+    bodies.release(second)
+    assert len(claimed) == 3
+    others.release(third)
+    assert len(bodies.claim(first, max_messages=9, max_bytes=10**6)) == 3
+    bodies.release(first)
+
+
 def test_a_day_bounds_a_claim(stores: Stores, rows: Rows) -> None:
     _load(stores, 4)
     with psycopg.connect(stores.oltp_url.get_secret_value()) as connection:
