@@ -1,10 +1,10 @@
-"""Bringing one landed batch into the build: by signed differences, or by making everything anew from what was read.
+"""Bringing one landed batch into the build, by signed differences.
 
-Both ways run the same SELECTs (sql/facts/) over relations of the same names: `events_in_scope` and `messages_in_scope`
-are everything in the one and the touched messages in the other. A batch goes in as one transaction together with the
-position, so that a killed process leaves the build as it was before or after it.
+The SELECTs (sql/facts/) are those that make everything anew (rebuilding.py), over relations of the same names:
+`events_in_scope` and `messages_in_scope` are everything there and the touched messages here. A batch goes in as one
+transaction together with the position, so that a killed process leaves the build as it was before or after it.
 
-Belongs here: those two ways. Does not belong here: where batches come from (roll_up.py, landing.py).
+Belongs here: that. Does not belong here: where batches come from (roll_up.py, landing.py).
 """
 
 from __future__ import annotations
@@ -14,31 +14,19 @@ from datetime import datetime, time
 from pathlib import Path
 
 import duckdb
-import pyarrow.parquet as pq
 
 from penguinmails.olap.build import SQL, Build, set_position
 from penguinmails.olap.declarations import Mart
 from penguinmails.olap.facts import FACTS, fact_select
 from penguinmails.olap.landing import Manifest
-from penguinmails.olap.sources import (
-    CAMPAIGN_SEQUENCE_STEPS,
-    CAMPAIGNS,
-    EMAIL_EVENTS,
-    EMAIL_MESSAGES,
-    LEADS,
-    SOURCES,
-    TENANTS,
-    ReadMode,
-    Source,
-)
+from penguinmails.olap.rebuilding import REFERENCES, typed_columns
+from penguinmails.olap.sources import EMAIL_EVENTS, EMAIL_MESSAGES, SOURCES, TENANTS, ReadMode, Source
 from penguinmails.stack.sql import Queries
 
 _APPLY = Queries(SQL / "build" / "apply.sql")
 _PUBLISH = Queries(SQL / "build" / "publish.sql")
 _RECOMPUTE = Queries(SQL / "build" / "recompute.sql")
 _FOLLOWED = tuple(source for source in SOURCES if source.mode is ReadMode.CHANGES)
-_REFERENCES = {"lead_id": LEADS, "campaign_id": CAMPAIGNS, "campaign_sequence_step_id": CAMPAIGN_SEQUENCE_STEPS}
-"""Columns of a message that the operational database empties when what they name is deleted."""
 _OF_A_TENANT = ("message_facts", "quarantined_events", *(fact.name for fact in FACTS), *(s.table for s in _FOLLOWED))
 
 
@@ -46,7 +34,7 @@ def apply_batch(build: Build, manifest: Manifest, files: Mapping[str, Sequence[P
     """Brings a batch into the build and returns how many rows of the logs and of messages were news.
 
     Args:
-        manifest: of the batch that follows the build's position.
+        manifest: of the batch that follows the build's position; not of a base, of which all is made anew.
         files: by table, the batch's Parquet files on this machine.
     """
     with build.connection.cursor() as cursor:  # a cursor of its own: its temporary tables go with it
@@ -56,33 +44,10 @@ def apply_batch(build: Build, manifest: Manifest, files: Mapping[str, Sequence[P
                 _note_removed(cursor, source, files[source.table])
                 _replace(cursor, source, files[source.table])
         _remove_tenants(cursor, manifest)
-        if any(_is_whole(manifest, source) for source in _FOLLOWED):
-            news = _begin_anew(cursor, manifest, files)
-        else:
-            news = _apply_changes(cursor, manifest, files)
+        news = _apply_changes(cursor, manifest, files)
         set_position(cursor, manifest.batch, manifest.mark)
         cursor.execute("COMMIT")
     return news
-
-
-def recompute(build: Build) -> None:
-    """Makes all facts anew from everything that was read, in one transaction."""
-    with build.connection.cursor() as cursor:
-        cursor.execute("BEGIN")
-        _recompute(cursor)
-        cursor.execute("COMMIT")
-
-
-def _begin_anew(cursor: duckdb.DuckDBPyConnection, manifest: Manifest, files: Mapping[str, Sequence[Path]]) -> int:
-    for source in _FOLLOWED:
-        if _is_whole(manifest, source):
-            _replace(cursor, source, files[source.table])
-        else:
-            _bring_changes(cursor, source, files.get(source.table, ()))
-            _put_changes(cursor, source)
-    _recompute(cursor)
-    cursor.execute(_APPLY["remember_every_day"])
-    return sum(manifest.sources[source.table].rows for source in _FOLLOWED if source.table in manifest.sources)
 
 
 def _apply_changes(cursor: duckdb.DuckDBPyConnection, manifest: Manifest, files: Mapping[str, Sequence[Path]]) -> int:
@@ -105,7 +70,7 @@ def _apply_changes(cursor: duckdb.DuckDBPyConnection, manifest: Manifest, files:
 
 
 def _note_removed(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> None:
-    if source is not TENANTS and source not in _REFERENCES.values():
+    if source is not TENANTS and source not in REFERENCES.values():
         return
     names = _names(source)
     if files:
@@ -123,7 +88,7 @@ def _remove_tenants(cursor: duckdb.DuckDBPyConnection, manifest: Manifest) -> No
 
 
 def _clear_references(cursor: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
-    for column, source in _REFERENCES.items():
+    for column, source in REFERENCES.items():
         removed = f"removed_{source.table}"
         if source.table not in manifest.sources or not _count(cursor, removed):
             continue
@@ -178,32 +143,17 @@ def _apply_difference(cursor: duckdb.DuckDBPyConnection, fact: Mart) -> None:
         cursor.execute(_APPLY[step].format(**names))
 
 
-def _recompute(cursor: duckdb.DuckDBPyConnection) -> None:
-    cursor.execute(_PUBLISH["forget_published_file"])
-    for table in ("message_facts", "quarantined_events", *(fact.name for fact in FACTS)):
-        cursor.execute(_RECOMPUTE["empty"].format(table=table))
-    cursor.execute(_RECOMPUTE["events_in_scope"])
-    cursor.execute(_RECOMPUTE["messages_in_scope"])
-    cursor.execute(_RECOMPUTE["examined_events"].format(select=fact_select("examined_events")))
-    for table in ("quarantined_events", "message_facts"):
-        cursor.execute(_RECOMPUTE["fill"].format(table=table, select=fact_select(table)))
-    cursor.execute(_RECOMPUTE["signed_facts"])
-    cursor.execute(_RECOMPUTE["first_touches"].format(select=fact_select("first_touches")))
-    for fact in FACTS:
-        cursor.execute(_RECOMPUTE["fill"].format(table=fact.name, select=fact_select(fact.name)))
-
-
 def _replace(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> None:
     cursor.execute(_RECOMPUTE["empty"].format(table=source.table))
     if files:
-        names = _names(source) | {"typed_columns": _typed_columns(source, files)}
+        names = _names(source) | {"typed_columns": typed_columns(source, files)}
         cursor.execute(_APPLY["replace_whole"].format(**names), {"files": [str(path) for path in files]})
 
 
 def _bring_changes(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> None:
     names = _names(source)
     if files:
-        names["typed_columns"] = _typed_columns(source, files)
+        names["typed_columns"] = typed_columns(source, files)
         cursor.execute(_APPLY["changed"].format(**names), {"files": [str(path) for path in files]})
     else:
         cursor.execute(_APPLY["nothing_changed"].format(**names))
@@ -226,20 +176,6 @@ def _names(source: Source) -> dict[str, str]:
     }
 
 
-def _typed_columns(source: Source, files: Sequence[Path]) -> str:
-    """Returns the declared columns as they are read from files; a column that was declared later is empty there."""
-    there = set(pq.read_schema(files[0]).names)
-    return ", ".join(
-        f"CAST({column.name if column.name in there else 'NULL'} AS {column.type}) AS {column.name}"
-        for column in source.columns
-    )
-
-
 def _count(cursor: duckdb.DuckDBPyConnection, table: str) -> int:
     row = cursor.execute(_APPLY["count"].format(table=table)).fetchone()
     return int(row[0]) if row else 0
-
-
-def _is_whole(manifest: Manifest, source: Source) -> bool:
-    landed = manifest.sources.get(source.table)
-    return landed is not None and landed.whole

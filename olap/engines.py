@@ -10,17 +10,20 @@ a dependency of the platform: whoever has a cluster has it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import sqlglot
+from sqlglot import exp
 
 from penguinmails.olap.build import SQL
 from penguinmails.olap.facts import FACTS, fact_select
 from penguinmails.olap.landing import Manifest
 from penguinmails.olap.marts import MARTS, RELATIONS, relation_sql
+from penguinmails.olap.rebuilding import without_replaced_days
 from penguinmails.olap.sources import EMAIL_EVENTS, EMAIL_MESSAGES, SOURCES, ReadMode, Source
 from penguinmails.stack.sql import Queries
 
@@ -31,6 +34,8 @@ _UUID_TEXT = (
     "'-', SUBSTRING(HEX({name}), 17, 4), '-', SUBSTRING(HEX({name}), 21, 12))) AS {name}"
 )
 """Engines without a type for UUIDs have their text; in the landing zone they are sixteen bytes."""
+_OTHER_NAMES = {"events_in_scope": EMAIL_EVENTS.table, "messages_in_scope": EMAIL_MESSAGES.table}
+"""Here everything is in scope."""
 _FACT_STEPS = ("examined_events", "quarantined_events", "message_facts")
 
 
@@ -50,7 +55,7 @@ class Relation:
     """A named SELECT, rendered for the engine.
 
     Args:
-        kept: much is made from it, so the engine keeps its rows instead of making them again each time.
+        kept: it is asked for more than once, so the engine keeps its rows instead of making them again each time.
     """
 
     name: str
@@ -84,19 +89,32 @@ def events_by_day(session: Session) -> Any:
     return session.sql(_RELATIONS["events_by_day"])
 
 
-def relations(manifests: Sequence[Manifest], as_of: datetime) -> Iterator[Relation]:
-    """Yields everything that is made from `landed_<table>`, in order, rendered for the engine."""
+def relations(manifests: Sequence[Manifest], as_of: datetime) -> list[Relation]:
+    """Returns everything that is made from `landed_<table>`, in order, rendered for the engine."""
+    made = list(_relations(manifests, as_of))
+    asked_for = Counter(
+        _OTHER_NAMES.get(table.name, table.name)
+        for relation in made
+        for table in sqlglot.parse_one(relation.sql, read=DIALECT).find_all(exp.Table)
+    )
+    asked_for.update(["quarantined_events", EMAIL_EVENTS.table, *(mart.name for mart in MARTS)])  # by who publishes
+    return [
+        replace(relation, kept=asked_for[relation.name] > 1 and relation.name not in _OTHER_NAMES) for relation in made
+    ]
+
+
+def _relations(manifests: Sequence[Manifest], as_of: datetime) -> Iterator[Relation]:
     yield Relation("position", render(_RELATIONS["position"].format(as_of=f"{as_of.astimezone(UTC):%F %T.%f}")))
     for source in sorted(SOURCES, key=lambda source: source.mode is ReadMode.CHANGES):  # what is referred to first
         yield from _source_relations(source, manifests)
-    yield Relation("events_in_scope", "SELECT * FROM email_events")
-    yield Relation("messages_in_scope", "SELECT * FROM email_messages")
+    for name, other in _OTHER_NAMES.items():
+        yield Relation(name, f"SELECT * FROM {other}")  # noqa: S608 - declared names
     for name in _FACT_STEPS:
-        yield Relation(name, render(fact_select(name)), kept=True)
+        yield Relation(name, render(fact_select(name)))
     yield Relation("signed_facts", "SELECT *, 1 AS sign FROM message_facts")
     yield Relation("first_touches", render(fact_select("first_touches")))
     for fact in FACTS:
-        yield Relation(fact.name, render(fact.sql), kept=True)
+        yield Relation(fact.name, render(fact.sql))
     for name in RELATIONS:
         yield Relation(name, render(relation_sql(name)))
     for mart in MARTS:
@@ -105,8 +123,19 @@ def relations(manifests: Sequence[Manifest], as_of: datetime) -> Iterator[Relati
 
 
 def render(statement: str) -> str:
-    """Returns a SELECT of DuckDB's dialect in the engine's."""
-    return sqlglot.transpile(statement, read="duckdb", write=DIALECT, comments=False)[0]
+    """Returns a SELECT of DuckDB's dialect in the engine's.
+
+    Named subqueries are put where they are used: Spark numbers them anew within every query around them, and then does not find
+    what it kept of a view that has any.
+    """
+    tree = sqlglot.parse_one(statement, read="duckdb")
+    for query in list(tree.find_all(exp.Select, exp.SetOperation)):
+        for named in query.ctes:
+            for table in list(query.find_all(exp.Table)):
+                if table.name == named.alias and not table.db:
+                    table.replace(named.this.copy().subquery(table.alias_or_name))
+        query.set("with_", None)
+    return tree.sql(dialect=DIALECT, comments=False)
 
 
 def _source_relations(source: Source, manifests: Sequence[Manifest]) -> Iterator[Relation]:
@@ -122,23 +151,10 @@ def _source_relations(source: Source, manifests: Sequence[Manifest]) -> Iterator
         return
     latest = _RELATIONS["latest"].format(**names)
     if source is EMAIL_EVENTS:
-        latest = latest.replace("\nQUALIFY", _without_replaced_days(manifests) + "\nQUALIFY")
+        latest = latest.replace("\nQUALIFY", without_replaced_days(manifests) + "\nQUALIFY")
     yield Relation(f"latest_{source.table}", render(latest))
     kept = "email_messages" if source is EMAIL_MESSAGES else "of_a_tenant"
     yield Relation(source.table, render(_RELATIONS[kept].format(**names)))
-
-
-def _without_replaced_days(manifests: Sequence[Manifest]) -> str:
-    """Days that a later batch holds whole leave out what earlier batches say of them."""
-    conditions = ""
-    for manifest in manifests:
-        landed = manifest.sources.get(EMAIL_EVENTS.table)
-        if landed is not None and landed.days is not None:
-            conditions += (
-                f"\n    AND NOT (batch < {manifest.batch} AND occurred_at >= CAST('{landed.days.first}' AS TIMESTAMP)"
-                f" AND occurred_at < CAST('{landed.days.after}' AS TIMESTAMP))"
-            )
-    return conditions
 
 
 def _landed(session: Session, source: Source, files: Sequence[tuple[int, str]]) -> Any:

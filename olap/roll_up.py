@@ -10,7 +10,7 @@ Belongs here: that order. Does not belong here: any of its steps.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -23,7 +23,8 @@ from penguinmails.olap.extraction import Days, Extraction, open_extraction
 from penguinmails.olap.facts import FACTS
 from penguinmails.olap.landing import LandedSource, Landing, Manifest
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
-from penguinmails.olap.sources import EMAIL_EVENTS, SOURCES, ReadMode, Source
+from penguinmails.olap.rebuilding import rebuild as rebuild_from_landing
+from penguinmails.olap.sources import EMAIL_EVENTS, SOURCES, TENANTS, ReadMode, Source
 from penguinmails.stack.clock import utc_now
 from penguinmails.stack.object_store import Bucket, BucketAddress
 from penguinmails.stack.stores import Stores
@@ -160,7 +161,10 @@ def apply_chain(build: Build, landing: Landing, *, up_to: int | None = None) -> 
     """
     batches = changed = 0
     position = build.position()
-    for batch in landing.batches_after(position.batch) if position else landing.chain():
+    if position is None:
+        manifests = [landing.manifest(batch) for batch in landing.chain() if up_to is None or batch <= up_to]
+        return len(manifests), _rebuild(build, landing, manifests) if manifests else 0
+    for batch in landing.batches_after(position.batch):
         if up_to is not None and batch > up_to:
             break
         changed += _apply(build, landing, landing.manifest(batch))
@@ -237,7 +241,21 @@ def _extract_source(
     return None if unchanged else landed
 
 
+def _rebuild(build: Build, landing: Landing, manifests: Sequence[Manifest]) -> int:
+    files: dict[str, dict[int, list[Path]]] = {}
+    needed = {source.table for source in SOURCES if source.mode is ReadMode.CHANGES} | {TENANTS.table}
+    for manifest in reversed(manifests):
+        for table, landed in manifest.sources.items():
+            if table in needed or table not in files:  # of a table read whole the newest is enough
+                files.setdefault(table, {})[manifest.batch] = landing.fetch(landed)
+    changed = rebuild_from_landing(build, manifests, files)
+    landing.forget()
+    return changed
+
+
 def _apply(build: Build, landing: Landing, manifest: Manifest) -> int:
+    if manifest.base == manifest.batch:
+        return _rebuild(build, landing, [manifest])
     files = {table: landing.fetch(landed) for table, landed in manifest.sources.items()}
     changed = apply_batch(build, manifest, files)
     landing.forget(manifest.batch)  # at once: a long chain would fill the disk

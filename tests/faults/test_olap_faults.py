@@ -22,6 +22,7 @@ from olap_support import (  # noqa: F401 - fixtures
     world_fixture,
 )
 
+from penguinmails.olap.build import remove_build
 from penguinmails.olap.errors import StorageFailed
 from penguinmails.olap.marts import MARTS
 from penguinmails.olap.publishing import publish
@@ -129,6 +130,24 @@ def test_killed_at_every_step_the_next_run_ends_in_the_same_state(stores: Stores
     assert_equal_to_recomputation(stores)
     leftovers = [path.name for path in (stores.marts_folder / "snapshots").iterdir() if "unfinished" in path.name]
     assert leftovers == []
+
+
+def test_killed_while_everything_is_made_anew_the_next_run_makes_it(stores: Stores, world: World) -> None:
+    for number in range(3):
+        world.message(str(number))
+        world.event(str(number), "sent", number)
+        roll_up(stores)
+    publish(stores)
+    for step in ("_take_in", "_make_facts", "set_position"):
+        remove_build(stores.marts_folder)
+        process = PROCESSES.Process(target=run_and_die, args=(stores, step))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, step
+    roll_up(stores)
+    publish(stores)
+    assert_marts_are_exact(stores, world)
+    assert_equal_to_recomputation(stores)
 
 
 def test_readers_never_meet_a_lock_or_a_mixed_state(stores: Stores, world: World) -> None:

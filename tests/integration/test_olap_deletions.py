@@ -60,6 +60,7 @@ def test_an_erased_lead_leaves_lead_level_facts_and_the_sums_stay(filled: Stores
     assert total(filled, f"SELECT COUNT(*) FROM lead_daily WHERE lead_id = '{named('t1.l1')}'") == 0
     assert total(filled, "SELECT SUM(sent) FROM email_daily") == 4
     assert_marts_are_exact(filled, world)
+    assert_equal_to_recomputation(filled)
 
 
 def test_a_deleted_campaign_and_its_steps_leave_their_marts(filled: Stores, world: World) -> None:
@@ -68,6 +69,7 @@ def test_a_deleted_campaign_and_its_steps_leave_their_marts(filled: Stores, worl
     publish(filled)
     assert total(filled, "SELECT SUM(sent) FROM email_daily") == 4
     assert_marts_are_exact(filled, world)
+    assert_equal_to_recomputation(filled)
 
 
 def test_a_deleted_tenant_is_gone_with_everything(filled: Stores, world: World) -> None:
@@ -80,6 +82,7 @@ def test_a_deleted_tenant_is_gone_with_everything(filled: Stores, world: World) 
             assert tenants == [(named("t1"),)], mart
     assert reconcile(filled).differences == ()
     assert_marts_are_exact(filled, world)
+    assert_equal_to_recomputation(filled)
 
 
 def test_deleted_events_are_found_by_reconciliation_and_leave_with_their_day(filled: Stores, world: World) -> None:
@@ -101,6 +104,7 @@ def test_reading_days_again_changes_nothing_that_is_right(filled: Stores, world:
     assert report.rows_changed == 1
     publish(filled)
     assert_marts_are_exact(filled, world)
+    assert_equal_to_recomputation(filled)
 
 
 def test_a_day_that_is_empty_now_is_emptied(filled: Stores, world: World) -> None:
@@ -110,6 +114,7 @@ def test_a_day_that_is_empty_now_is_emptied(filled: Stores, world: World) -> Non
     publish(filled)
     assert total(filled, "SELECT SUM(sent) FROM email_daily") == 2
     assert_marts_are_exact(filled, world)
+    assert_equal_to_recomputation(filled)
 
 
 def test_days_that_aged_out_of_the_database_keep_their_sums(filled: Stores, world: World) -> None:
@@ -118,6 +123,31 @@ def test_days_that_aged_out_of_the_database_keep_their_sums(filled: Stores, worl
     publish(filled)
     assert reconcile(filled).differences == ()
     assert total(filled, "SELECT SUM(sent) FROM email_daily") == 4
+    assert_equal_to_recomputation(filled)
+
+
+def test_a_long_chain_with_all_kinds_of_changes_is_made_anew_as_it_became(filled: Stores, world: World) -> None:
+    second_day = Days(FIRST_DAY.after, FIRST_DAY.after + timedelta(days=1))
+    delete(world, "DELETE FROM leads WHERE id = %s", named("t1.l1"))
+    roll_up(filled)
+    world.message("late", lead="l2")
+    world.event("late", "sent", 3)
+    roll_up(filled)
+    delete(world, "DELETE FROM email_events WHERE event_type = 'replied' AND message_id = %s", named("t1.0"))
+    roll_up(filled, days=FIRST_DAY)
+    delete(world, "DELETE FROM tenants WHERE id = %s", named("t2"))
+    delete(world, "UPDATE email_messages SET message_type = 'auto_reply' WHERE id = %s", named("t1.late"))
+    roll_up(filled)
+    delete(world, "DELETE FROM email_events WHERE occurred_at >= %s", START + timedelta(hours=20))
+    roll_up(filled, days=second_day)
+    world.event("late", "opened", 30)
+    roll_up(filled)
+    publish(filled)
+    assert_equal_to_recomputation(filled)
+    assert rebuild(filled).batches == 7
+    publish(filled)
+    assert_marts_are_exact(filled, world)
+    assert_equal_to_recomputation(filled)
 
 
 def test_compaction_removes_the_erased_from_the_landing_zone(filled: Stores, world: World) -> None:

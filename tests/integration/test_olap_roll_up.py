@@ -181,13 +181,16 @@ def test_a_killed_run_is_taken_up_where_it_was(stores: Stores, world: World, mon
 
     world.message("a")
     world.event("a", "sent")
-    with monkeypatch.context() as patched:
-        patched.setattr(module, "apply_batch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            roll_up(stores)
-    world.event("a", "opened", 1)
-    report = roll_up(stores)
-    assert report.batches == 2
+    for step, what, batches in (("rebuild_from_landing", "opened", 2), ("apply_batch", "clicked", 2)):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                roll_up(stores)
+        world.event("a", what, 1)
+        assert roll_up(stores).batches == batches
+        world.event("a", what, 2)
+    publish(stores)
+    roll_up(stores)
     publish(stores)
     assert_exact(stores, world)
 

@@ -111,10 +111,6 @@ FROM (
 )
 WHERE day NOT IN (SELECT day FROM touched_days);
 
--- name: remember_every_day
-INSERT INTO touched_days
-SELECT DISTINCT CAST(occurred_at AS DATE) AS day FROM email_events;
-
 -- name: touched_events_in_scope
 CREATE OR REPLACE TEMP TABLE events_in_scope AS
 SELECT * FROM email_events SEMI JOIN touched_messages USING (tenant_id, message_id);
