@@ -132,7 +132,7 @@ def publish_from_engine(
         newest = landing.newest()
         position = Position(newest, landing.manifest(newest).mark) if newest else None
         as_of = extract(stores, landing, position, batch=newest + 1).mark.as_of
-        manifests = [landing.manifest(batch) for batch in landing.chain()]
+        manifests = landing.manifests(landing.chain())
         mark = replace(manifests[-1].mark, as_of=as_of)
         try:
             make_marts(session, manifests, _addresses(landing, manifests, landing_address), as_of)
@@ -171,7 +171,7 @@ def _addresses(
     for manifest in manifests:
         for table, landed in manifest.sources.items():
             if landing_address is None:
-                found = [str(path) for path in landing.fetch(landed)]
+                found = [str(path) for path in landing.fetch(landed)[0]]
             else:
                 found = [f"{landing_address.rstrip('/')}/{part.key}" for part in landed.parts]
             addresses.setdefault(table, []).extend((manifest.batch, address) for address in found)

@@ -181,6 +181,15 @@ class Landing:
                 "Restore it, or run 'penguinmails marts rebuild --from-database'.",
             ) from None
 
+    def manifests(self, batches: Iterable[int]) -> list[Manifest]:
+        """Returns the manifests of batches, in order; a long chain has many, so some are asked for at a time.
+
+        Raises:
+            LandingDamaged: one is missing or unreadable.
+        """
+        with ThreadPoolExecutor(max_workers=_FETCHED_AT_ONCE, thread_name_prefix="landing") as fetchers:
+            return list(fetchers.map(self.manifest, batches))
+
     def write(
         self,
         source: Source,
@@ -223,14 +232,15 @@ class Landing:
         """Writes the manifest: from here on the batch exists."""
         self._bucket.put(manifest.key, manifest.to_json())
 
-    def fetch(self, landed: LandedSource) -> list[Path]:
-        """Returns the files of one table of a batch on this machine, verified, brought from the object store where needed.
+    def fetch(self, *landed: LandedSource) -> list[list[Path]]:
+        """Returns the files of tables on this machine, verified, brought from the object store where needed.
 
         Raises:
             LandingDamaged: a file is missing or is not what the manifest says.
         """
         with ThreadPoolExecutor(max_workers=_FETCHED_AT_ONCE, thread_name_prefix="landing") as fetchers:
-            return list(fetchers.map(self._fetch, landed.parts))
+            found = fetchers.map(self._fetch, [part for each in landed for part in each.parts])
+            return [[next(found) for _ in each.parts] for each in landed]
 
     def forget(self, batch: int | None = None) -> None:
         """Removes this machine's copies of a batch, or of all: what killed attempts left behind too."""

@@ -162,7 +162,7 @@ def apply_chain(build: Build, landing: Landing, *, up_to: int | None = None) -> 
     batches = changed = 0
     position = build.position()
     if position is None:
-        manifests = [landing.manifest(batch) for batch in landing.chain() if up_to is None or batch <= up_to]
+        manifests = landing.manifests(batch for batch in landing.chain() if up_to is None or batch <= up_to)
         return len(manifests), _rebuild(build, landing, manifests) if manifests else 0
     for batch in landing.batches_after(position.batch):
         if up_to is not None and batch > up_to:
@@ -242,12 +242,17 @@ def _extract_source(
 
 
 def _rebuild(build: Build, landing: Landing, manifests: Sequence[Manifest]) -> int:
-    files: dict[str, dict[int, list[Path]]] = {}
-    needed = {source.table for source in SOURCES if source.mode is ReadMode.CHANGES} | {TENANTS.table}
+    followed = {source.table for source in SOURCES if source.mode is ReadMode.CHANGES} | {TENANTS.table}
+    needed: dict[tuple[str, int], LandedSource] = {}
+    found: set[str] = set()
     for manifest in reversed(manifests):
         for table, landed in manifest.sources.items():
-            if table in needed or table not in files:  # of a table read whole the newest is enough
-                files.setdefault(table, {})[manifest.batch] = landing.fetch(landed)
+            if table in followed or table not in found:  # of a table read whole the newest is enough
+                needed[table, manifest.batch] = landed
+        found.update(manifest.sources)
+    files: dict[str, dict[int, list[Path]]] = {}
+    for (table, batch), paths in zip(needed, landing.fetch(*needed.values()), strict=True):
+        files.setdefault(table, {})[batch] = paths
     changed = rebuild_from_landing(build, manifests, files)
     landing.forget()
     return changed
@@ -256,7 +261,7 @@ def _rebuild(build: Build, landing: Landing, manifests: Sequence[Manifest]) -> i
 def _apply(build: Build, landing: Landing, manifest: Manifest) -> int:
     if manifest.base == manifest.batch:
         return _rebuild(build, landing, [manifest])
-    files = {table: landing.fetch(landed) for table, landed in manifest.sources.items()}
+    files = dict(zip(manifest.sources, landing.fetch(*manifest.sources.values()), strict=True))
     changed = apply_batch(build, manifest, files)
     landing.forget(manifest.batch)  # at once: a long chain would fill the disk
     return changed

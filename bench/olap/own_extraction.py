@@ -1,6 +1,7 @@
 """Our own extraction of all events, in a process of its own, as peers.py runs it: `own_extraction.py TARGET FOLDER`.
 
-TARGET is `object_store` (read, written as Parquet, sent: the whole way to the landing zone) or `arrow` (read and thrown away).
+TARGET is `object_store` (read, written as Parquet, sent: the whole way to the landing zone), `files` (not sent: as far as the
+peers go) or `arrow` (read and thrown away).
 Prints one JSON document.
 """
 
@@ -31,13 +32,20 @@ def to_object_store(stores: Stores, folder: Path) -> int:
     return landed.rows
 
 
+def to_files(stores: Stores, folder: Path) -> int:
+    """Returns the number of events that went into files of this machine."""
+    landing = landing_of(stores, incoming=folder)
+    with open_extraction(stores.oltp_url) as opened:
+        return landing.write(EMAIL_EVENTS, 0, opened.batches(EMAIL_EVENTS, changes=False), whole=True).rows
+
+
 def to_arrow(stores: Stores, _: Path) -> int:
     """Returns the number of events that were read."""
     with open_extraction(stores.oltp_url) as opened:
         return sum(batch.num_rows for batch in read_ahead(opened.batches(EMAIL_EVENTS, changes=False)))
 
 
-TARGETS = {"object_store": to_object_store, "arrow": to_arrow}
+TARGETS = {"object_store": to_object_store, "files": to_files, "arrow": to_arrow}
 
 
 def measured(target: str, folder: Path) -> dict[str, Any]:

@@ -26,7 +26,11 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 PINS = HERE / "peers.txt"
 ENVIRONMENT = HERE.parents[1] / ".penguinmails" / "bench-olap-peers"
-OWN = ("penguinmails, to the object store", "penguinmails, to Arrow")
+OWN = {
+    "penguinmails, to the object store": "object_store",
+    "penguinmails, to files": "files",
+    "penguinmails, to Arrow": "arrow",
+}
 PEERS = (
     "duckdb_extension",
     "connectorx_to_arrow",
@@ -81,11 +85,7 @@ def run(interpreter: Path, arguments: argparse.Namespace) -> dict[str, Any]:
                     continue
                 print(f"measuring {name}", file=sys.stderr)
                 if name in OWN:
-                    command = [
-                        sys.executable,
-                        HERE / "own_extraction.py",
-                        "arrow" if name == OWN[1] else "object_store",
-                    ]
+                    command = [sys.executable, HERE / "own_extraction.py", OWN[name]]
                 else:
                     command = [interpreter, HERE / "peer_process.py", name]
                 runs.append(one_run(command, environment, events))
