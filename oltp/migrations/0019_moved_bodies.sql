@@ -1,4 +1,5 @@
--- Where a body is kept is nothing that marts know: noting it must not send every message through the next extraction again.
+-- Where a body is kept is nothing that marts know: noting it must not send every message through the next extraction again. Only the
+-- hand-over writes it, and with it nothing that they know.
 
 SET LOCAL ROLE pm_owner;
 
