@@ -53,7 +53,9 @@ class SealingProcessEnded(ServerError):
         how = "does not answer" if exit_code is None else f"ended (exit code {exit_code})"
         return cls("process that seals messages", how, "Make room in memory, then run again: nothing is lost.")
 
-    @classmethod
-    def stopped(cls) -> SealingProcessEnded:
-        """Returns the error for work that comes after the hand-over was stopped."""
-        return cls("hand-over", "was stopped", "Run it again for the rest: nothing is lost.")
+
+class HandOverStopped(SealingProcessEnded):
+    """The hand-over was stopped while this was still to be sealed: the reason is another error."""
+
+    def __init__(self) -> None:
+        super().__init__("hand-over", "was stopped", "Run it again for the rest: nothing is lost.")

@@ -18,7 +18,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -27,6 +27,7 @@ from penguinmails.content_store.dictionary_catalog import DictionaryCatalog
 from penguinmails.content_store.errors import (
     AttachmentLost,
     ContentDamaged,
+    HandOverStopped,
     SealingProcessEnded,
     TenantKeyMissing,
     TenantKeyWrong,
@@ -50,6 +51,7 @@ CLAIM_BYTES = 32 << 20
 WORKERS = 2
 """Threads that claim and store, and as many processes that seal."""
 _REMOVE_BATCH = 5_000
+_HEARS_SIGNALS_SECONDS = 0.5
 _PACK_ATTEMPTS = 3
 
 
@@ -177,7 +179,7 @@ class _Run:
             with ThreadPoolExecutor(self.workers, thread_name_prefix="hand-over") as pool:
                 tasks = [pool.submit(self._work) for _ in range(self.workers)]
                 try:
-                    wait(tasks, return_when=FIRST_EXCEPTION)
+                    _wait(tasks)
                 finally:
                     self._stopped.set()
                     self.processes.stop()
@@ -186,7 +188,7 @@ class _Run:
                 self._release(owner)
         failures = [failure for task in tasks if (failure := task.exception())]
         # What stopped the others comes before what they said of being stopped.
-        for failure in sorted(failures, key=lambda each: isinstance(each, SealingProcessEnded)):
+        for failure in sorted(failures, key=_comes_of_stopping):
             raise failure
 
     def _work(self) -> None:
@@ -292,6 +294,23 @@ class _Run:
                 setattr(self.tally, name, getattr(self.tally, name) + number)
             if problem:
                 self.tally.problems[problem] = None
+
+
+def _wait(tasks: Sequence[Future[None]]) -> None:
+    """Waits until all are done or one has failed.
+
+    Not in one go: a signal that comes just before Python begins to wait is heard only when the waiting ends.
+    """
+    going_on = set(tasks)
+    while going_on:
+        done, going_on = wait(going_on, timeout=_HEARS_SIGNALS_SECONDS, return_when=FIRST_EXCEPTION)
+        if any(task.exception() for task in done):
+            return
+
+
+def _comes_of_stopping(failure: BaseException) -> int:
+    """0 for what cannot come of it, 1 for what may, 2 for what does."""
+    return isinstance(failure, SealingProcessEnded) + isinstance(failure, HandOverStopped)
 
 
 def _grouped(members: Sequence[NamedBody]) -> Iterator[tuple[PackGroup, list[NamedBody]]]:

@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 from penguinmails.content_store.codec import Dictionary
 from penguinmails.content_store.dictionary_samples import Sample, train_here
-from penguinmails.content_store.errors import SealingProcessEnded
+from penguinmails.content_store.errors import HandOverStopped, SealingProcessEnded
 from penguinmails.content_store.sealed_batch import SealedBatch, UnsealedBatch, seal_batch
 from penguinmails.content_store.sealing import TenantKey
 from penguinmails.stack.errors import PlatformError
@@ -128,7 +128,7 @@ class SealingProcesses:
         """Returns the threads that wait for the processes; None where these were not worth starting yet."""
         with self._lock:
             if self._stopped:
-                raise SealingProcessEnded.stopped()
+                raise HandOverStopped
             if self._threads is None and self._processes > 1 and size_bytes >= _WORTH_IT_BYTES:
                 for _ in range(self._processes):
                     self._started.append(_Process())
