@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -104,15 +104,26 @@ class SealingProcesses:
             return seal_batch(batch, key, dictionary)
         parts = list(batch.slices(most_messages=_MOST_MESSAGES, most_bytes=_MOST_BYTES))
         sent = {
-            place: threads.submit(self._in_one, lambda process, part=part: process.seal(part, key, dictionary))
+            place: self._submit(threads, part, key, dictionary)
             for place, part in enumerate(parts)
             if len(part.contents[0]) <= _MOST_SENT_BYTES
         }
         made = SealedBatch()
         for place, part in enumerate(parts):
             waiting: Future[SealedBatch] | None = sent.pop(place, None)
-            made.extend(waiting.result() if waiting else seal_batch(part, key, dictionary))
+            try:
+                made.extend(waiting.result() if waiting else seal_batch(part, key, dictionary))
+            except CancelledError:
+                raise HandOverStopped from None
         return made
+
+    def _submit(
+        self, threads: ThreadPoolExecutor, part: UnsealedBatch, key: TenantKey, dictionary: Dictionary
+    ) -> Future[SealedBatch]:
+        with self._lock:  # not between the end of the processes and that of the threads
+            if self._stopped:
+                raise HandOverStopped
+            return threads.submit(self._in_one, lambda process: process.seal(part, key, dictionary))
 
     def train(self, samples: Sequence[Sample], dictionary_id: int, *, level: int) -> Dictionary | None:
         """Does what `train_dictionary` does, in one of the processes.
