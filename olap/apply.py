@@ -19,15 +19,22 @@ from penguinmails.olap.build import SQL, Build, set_position
 from penguinmails.olap.declarations import Mart
 from penguinmails.olap.facts import FACTS, fact_select
 from penguinmails.olap.landing import Manifest
-from penguinmails.olap.rebuilding import REFERENCES, typed_columns
-from penguinmails.olap.sources import EMAIL_EVENTS, EMAIL_MESSAGES, SOURCES, TENANTS, ReadMode, Source
+from penguinmails.olap.rebuilding import replace, typed_columns
+from penguinmails.olap.sources import (
+    EMAIL_EVENTS,
+    EMAIL_MESSAGES,
+    FOLLOWED,
+    REFERENCES,
+    SOURCES,
+    TENANTS,
+    ReadMode,
+    Source,
+)
 from penguinmails.stack.sql import Queries
 
 _APPLY = Queries(SQL / "build" / "apply.sql")
 _PUBLISH = Queries(SQL / "build" / "publish.sql")
-_RECOMPUTE = Queries(SQL / "build" / "recompute.sql")
-_FOLLOWED = tuple(source for source in SOURCES if source.mode is ReadMode.CHANGES)
-_OF_A_TENANT = ("message_facts", "quarantined_events", *(fact.name for fact in FACTS), *(s.table for s in _FOLLOWED))
+_OF_A_TENANT = ("message_facts", "quarantined_events", *(fact.name for fact in FACTS), *(s.table for s in FOLLOWED))
 
 
 def apply_batch(build: Build, manifest: Manifest, files: Mapping[str, Sequence[Path]]) -> int:
@@ -42,7 +49,7 @@ def apply_batch(build: Build, manifest: Manifest, files: Mapping[str, Sequence[P
         for source in SOURCES:
             if source.mode is ReadMode.WHOLE and source.table in manifest.sources:
                 _note_removed(cursor, source, files[source.table])
-                _replace(cursor, source, files[source.table])
+                replace(cursor, source, files[source.table])
         _remove_tenants(cursor, manifest)
         news = _apply_changes(cursor, manifest, files)
         set_position(cursor, manifest.batch, manifest.mark)
@@ -51,11 +58,11 @@ def apply_batch(build: Build, manifest: Manifest, files: Mapping[str, Sequence[P
 
 
 def _apply_changes(cursor: duckdb.DuckDBPyConnection, manifest: Manifest, files: Mapping[str, Sequence[Path]]) -> int:
-    for source in _FOLLOWED:
+    for source in FOLLOWED:
         _bring_changes(cursor, source, files.get(source.table, ()))
     _clear_references(cursor, manifest)
     _note_gone_events(cursor, manifest, files.get(EMAIL_EVENTS.table, ()))
-    news = {source: _count(cursor, f"changed_{source.table}") for source in _FOLLOWED}
+    news = {source: _count(cursor, f"changed_{source.table}") for source in FOLLOWED}
     facts_change = news[EMAIL_EVENTS] + news[EMAIL_MESSAGES] + _count(cursor, "gone_events") > 0
     if facts_change:
         cursor.execute(_APPLY["touched_messages"])
@@ -143,17 +150,10 @@ def _apply_difference(cursor: duckdb.DuckDBPyConnection, fact: Mart) -> None:
         cursor.execute(_APPLY[step].format(**names))
 
 
-def _replace(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> None:
-    cursor.execute(_RECOMPUTE["empty"].format(table=source.table))
-    if files:
-        names = _names(source) | {"typed_columns": typed_columns(source, files)}
-        cursor.execute(_APPLY["replace_whole"].format(**names), {"files": [str(path) for path in files]})
-
-
 def _bring_changes(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> None:
     names = _names(source)
     if files:
-        names["typed_columns"] = typed_columns(source, files)
+        names["typed_columns"] = typed_columns(source, files[:1])
         cursor.execute(_APPLY["changed"].format(**names), {"files": [str(path) for path in files]})
     else:
         cursor.execute(_APPLY["nothing_changed"].format(**names))

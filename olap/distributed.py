@@ -167,14 +167,14 @@ def _addresses(
     landing: Landing, manifests: Sequence[Manifest], landing_address: str | None
 ) -> dict[str, list[tuple[int, str]]]:
     """Returns, by table, the batch numbers and addresses of all files, as the engine reaches them."""
+    landed = [(table, manifest.batch, each) for manifest in manifests for table, each in manifest.sources.items()]
+    if landing_address is None:
+        found = [[str(path) for path in paths] for paths in landing.fetch(*(each for _, _, each in landed))]
+    else:
+        found = [[f"{landing_address.rstrip('/')}/{part.key}" for part in each.parts] for _, _, each in landed]
     addresses: dict[str, list[tuple[int, str]]] = {}
-    for manifest in manifests:
-        for table, landed in manifest.sources.items():
-            if landing_address is None:
-                found = [str(path) for path in landing.fetch(landed)[0]]
-            else:
-                found = [f"{landing_address.rstrip('/')}/{part.key}" for part in landed.parts]
-            addresses.setdefault(table, []).extend((manifest.batch, address) for address in found)
+    for (table, batch, _), of_batch in zip(landed, found, strict=True):
+        addresses.setdefault(table, []).extend((batch, address) for address in of_batch)
     return addresses
 
 

@@ -18,29 +18,16 @@ import pyarrow.parquet as pq
 from penguinmails.olap.build import SQL, Build, set_position
 from penguinmails.olap.facts import FACTS, fact_select
 from penguinmails.olap.landing import Manifest
-from penguinmails.olap.sources import (
-    CAMPAIGN_SEQUENCE_STEPS,
-    CAMPAIGNS,
-    EMAIL_EVENTS,
-    LEADS,
-    SOURCES,
-    TENANTS,
-    ReadMode,
-    Source,
-)
+from penguinmails.olap.sources import EMAIL_EVENTS, FOLLOWED, REFERENCES, SOURCES, TENANTS, ReadMode, Source
 from penguinmails.stack.sql import Queries
 
-REFERENCES = {"lead_id": LEADS, "campaign_id": CAMPAIGNS, "campaign_sequence_step_id": CAMPAIGN_SEQUENCE_STEPS}
-"""Columns of a message that the operational database empties when what they name is deleted."""
 Files = Mapping[str, Mapping[int, Sequence[Path]]]
 """By table and batch: the Parquet files on this machine."""
 _PUBLISH = Queries(SQL / "build" / "publish.sql")
-_RECOMPUTE = Queries(SQL / "build" / "recompute.sql")
 _REBUILD = Queries(SQL / "build" / "rebuild.sql")
-_FOLLOWED = tuple(source for source in SOURCES if source.mode is ReadMode.CHANGES)
 
 
-def rebuild(build: Build, manifests: Sequence[Manifest], files: Files) -> int:
+def rebuild_from_landing(build: Build, manifests: Sequence[Manifest], files: Files) -> int:
     """Makes the build anew, in one transaction, and returns how many events and messages there are.
 
     Args:
@@ -50,12 +37,11 @@ def rebuild(build: Build, manifests: Sequence[Manifest], files: Files) -> int:
     with build.connection.cursor() as cursor:  # a cursor of its own: its temporary tables go with it
         cursor.execute("BEGIN")
         for source in SOURCES:
-            cursor.execute(_RECOMPUTE["empty"].format(table=source.table))
-        for source in SOURCES:
-            if source.mode is ReadMode.WHOLE and (landed := files.get(source.table)):
-                _fill(cursor, source, landed[max(landed)])
+            landed = files.get(source.table, {})
+            newest = landed[max(landed)] if landed and source.mode is ReadMode.WHOLE else ()
+            replace(cursor, source, newest)
         _note_removed_tenants(cursor, files.get(TENANTS.table, {}))
-        for source in _FOLLOWED:
+        for source in FOLLOWED:
             _take_in(cursor, source, manifests, files.get(source.table, {}))
         if len(manifests) > 1:
             for column, named in REFERENCES.items():
@@ -63,7 +49,7 @@ def rebuild(build: Build, manifests: Sequence[Manifest], files: Files) -> int:
         _make_facts(cursor)
         cursor.execute(_REBUILD["remember_every_day"])
         set_position(cursor, manifests[-1].batch, manifests[-1].mark)
-        rows = sum(_count(cursor, source.table) for source in _FOLLOWED)
+        rows = sum(_count(cursor, source.table) for source in FOLLOWED)
         cursor.execute("COMMIT")
     return rows
 
@@ -71,16 +57,16 @@ def rebuild(build: Build, manifests: Sequence[Manifest], files: Files) -> int:
 def _make_facts(cursor: duckdb.DuckDBPyConnection) -> None:
     cursor.execute(_PUBLISH["forget_published_file"])
     for table in ("message_facts", "quarantined_events", *(fact.name for fact in FACTS)):
-        cursor.execute(_RECOMPUTE["empty"].format(table=table))
-    cursor.execute(_RECOMPUTE["events_in_scope"])
-    cursor.execute(_RECOMPUTE["messages_in_scope"])
-    cursor.execute(_RECOMPUTE["examined_events"].format(select=fact_select("examined_events")))
+        cursor.execute(_REBUILD["empty"].format(table=table))
+    cursor.execute(_REBUILD["events_in_scope"])
+    cursor.execute(_REBUILD["messages_in_scope"])
+    cursor.execute(_REBUILD["examined_events"].format(select=fact_select("examined_events")))
     for table in ("quarantined_events", "message_facts"):
-        cursor.execute(_RECOMPUTE["fill"].format(table=table, select=fact_select(table)))
-    cursor.execute(_RECOMPUTE["signed_facts"])
-    cursor.execute(_RECOMPUTE["first_touches"].format(select=fact_select("first_touches")))
+        cursor.execute(_REBUILD["fill_fact"].format(table=table, select=fact_select(table)))
+    cursor.execute(_REBUILD["signed_facts"])
+    cursor.execute(_REBUILD["first_touches"].format(select=fact_select("first_touches")))
     for fact in FACTS:
-        cursor.execute(_RECOMPUTE["fill"].format(table=fact.name, select=fact_select(fact.name)))
+        cursor.execute(_REBUILD["fill_fact"].format(table=fact.name, select=fact_select(fact.name)))
 
 
 def without_replaced_days(manifests: Sequence[Manifest]) -> str:
@@ -117,7 +103,7 @@ def _take_in(
     later = [path for batch, paths in landed.items() if batch > base for path in paths]
     replaced = without_replaced_days(manifests) if source is EMAIL_EVENTS else ""
     if len(manifests) == 1:
-        _fill(cursor, source, landed.get(base, ()))
+        replace(cursor, source, landed.get(base, ()))
         return
     names = {
         "table": source.table,
@@ -142,7 +128,9 @@ def _take_in(
     cursor.execute(_REBUILD["put_later_rows"].format(**names))
 
 
-def _fill(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> None:
+def replace(cursor: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> None:
+    """Fills a table with what one batch holds of it, and nothing else, within the caller's transaction."""
+    cursor.execute(_REBUILD["empty"].format(table=source.table))
     if files:
         names = {"table": source.table, "typed_columns": typed_columns(source, files[:1])}
         cursor.execute(_REBUILD["fill"].format(**names), {"files": [str(path) for path in files]})

@@ -23,8 +23,8 @@ from penguinmails.olap.extraction import Days, Extraction, open_extraction
 from penguinmails.olap.facts import FACTS
 from penguinmails.olap.landing import LandedSource, Landing, Manifest
 from penguinmails.olap.lock import WAIT_SECONDS, one_at_a_time
-from penguinmails.olap.rebuilding import rebuild as rebuild_from_landing
-from penguinmails.olap.sources import EMAIL_EVENTS, SOURCES, TENANTS, ReadMode, Source
+from penguinmails.olap.rebuilding import rebuild_from_landing
+from penguinmails.olap.sources import EMAIL_EVENTS, FOLLOWED, SOURCES, TENANTS, ReadMode, Source
 from penguinmails.stack.clock import utc_now
 from penguinmails.stack.object_store import Bucket, BucketAddress
 from penguinmails.stack.stores import Stores
@@ -242,12 +242,12 @@ def _extract_source(
 
 
 def _rebuild(build: Build, landing: Landing, manifests: Sequence[Manifest]) -> int:
-    followed = {source.table for source in SOURCES if source.mode is ReadMode.CHANGES} | {TENANTS.table}
+    whole_chain = {source.table for source in (*FOLLOWED, TENANTS)}
     needed: dict[tuple[str, int], LandedSource] = {}
     found: set[str] = set()
     for manifest in reversed(manifests):
         for table, landed in manifest.sources.items():
-            if table in followed or table not in found:  # of a table read whole the newest is enough
+            if table in whole_chain or table not in found:  # of a table read whole the newest is enough
                 needed[table, manifest.batch] = landed
         found.update(manifest.sources)
     files: dict[str, dict[int, list[Path]]] = {}

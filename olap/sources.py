@@ -304,3 +304,9 @@ SOURCES: tuple[Source, ...] = (
     DOMAIN_IP_ASSIGNMENTS,
 )
 """In the order they are read; all of them in one snapshot."""
+
+FOLLOWED = tuple(source for source in SOURCES if source.mode is ReadMode.CHANGES)
+"""Those of which a batch holds what changed: the logs, and messages."""
+
+REFERENCES = {"lead_id": LEADS, "campaign_id": CAMPAIGNS, "campaign_sequence_step_id": CAMPAIGN_SEQUENCE_STEPS}
+"""Columns of a message that the operational database empties when what they name is deleted."""

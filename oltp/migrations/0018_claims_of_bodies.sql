@@ -3,7 +3,7 @@
 SET LOCAL ROLE pm_owner;
 
 CREATE TABLE email_message_body_claims (
-    tenant_id uuid NOT NULL DEFAULT app.current_tenant_id() REFERENCES tenants ON DELETE CASCADE,
+    tenant_id uuid NOT NULL REFERENCES tenants ON DELETE CASCADE,
     claimed_by uuid NOT NULL,
     first_created timestamptz NOT NULL,
     first_message_id uuid NOT NULL,

@@ -1,9 +1,5 @@
 -- Bringing one batch into the build, in one transaction. Names in braces are tables and columns from the declarations.
 
--- name: replace_whole
--- A table that was read whole; what was known of it has been emptied.
-INSERT INTO {table} SELECT {typed_columns} FROM read_parquet($files);
-
 -- name: removed
 -- Rows of a table read whole that are there no more.
 CREATE OR REPLACE TEMP TABLE removed_{table} AS
