@@ -13,12 +13,12 @@ from pathlib import Path
 
 from penguinmails.content_store.codec import Dictionary
 
-BOOTSTRAP_DICTIONARY_ID = 32_770
+BOOTSTRAP_DICTIONARY_ID = 32_771
 """The newest. zstd leaves ids from 32,768 on to everybody; dictionaries of tenants start at a million."""
 BOOTSTRAP_CONTENT_BYTES = 164 << 10
 """Of the dictionary; what comes before are zstd's tables."""
 FOLDER = Path(__file__).parent / "dictionaries"
-_FILES = {32_769: "bootstrap-1.zdict", BOOTSTRAP_DICTIONARY_ID: "bootstrap-2.zdict"}
+_FILES = {32_769: "bootstrap-1.zdict", 32_770: "bootstrap-2.zdict", BOOTSTRAP_DICTIONARY_ID: "bootstrap-3.zdict"}
 
 
 @cache

@@ -20,7 +20,7 @@ from penguinmails.content_store.keys import KeyRing, key_source
 from penguinmails.content_store.ports import MessageBodies, Progress, no_progress
 from penguinmails.content_store.reading import ContentReader
 from penguinmails.content_store.retention import plan_retention
-from penguinmails.content_store.sealed_message import SealedMessage, must_be_what_was_stored, open_frame
+from penguinmails.content_store.sealed_message import SealedMessage, open_message
 from penguinmails.content_store.sealing import Form
 from penguinmails.stack.errors import IntegrityError
 from penguinmails.stack.object_store import ObjectMissing
@@ -222,9 +222,8 @@ class _Verification:
         try:
             key = self.keys.for_reading(self.connection, tenant_id, key_generation)
             dictionary = self.dictionaries.for_reading(self.connection, dictionary_id)
-            raw = open_frame(message, tenant_id=tenant_id, key=key, dictionary=dictionary)
-            if message.form is not Form.SPLIT:  # of a split one, the attachments are opened in their own places
-                must_be_what_was_stored(raw, message, key)
+            # The attachments of one that has any are opened in their own places.
+            open_message(message, tenant_id=tenant_id, key=key, dictionary=dictionary)
         except (TenantKeyMissing, TenantKeyWrong):
             return False
         except (IntegrityError, ObjectMissing) as error:

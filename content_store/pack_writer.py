@@ -27,11 +27,11 @@ from penguinmails.content_store.errors import AttachmentLost, ContentDamaged, Pa
 from penguinmails.content_store.index import QUERIES, Connection, Cursor
 from penguinmails.content_store.pack import Directory, Entry, build_pack, must_be_whole
 from penguinmails.content_store.ports import BodyToStore
+from penguinmails.content_store.recoded_message import marked_attachment
 from penguinmails.content_store.sealed_batch import ListedAttachment, SealedBatch, UnsealedBatch
 from penguinmails.content_store.sealing import Form, TenantKey
 from penguinmails.content_store.sealing_processes import SealingProcesses
 from penguinmails.content_store.shared_attachments import Attachments, find_attachments
-from penguinmails.content_store.split_message import marked_cut
 from penguinmails.content_store.steps import AtStep, HandOverStep
 from penguinmails.content_store.storage_layout import LEASE, PackGroup, pack_key, storage_key
 from penguinmails.stack.errors import PlatformError
@@ -166,13 +166,13 @@ def _unsealed(pack: PackToWrite, attachments: Attachments) -> UnsealedBatch:
     hashes += [new.content_hash for new in attachments.new]
     abridged: list[bytes | None] = [None] * len(names)
     raw_sizes_bytes = list(map(len, contents))
-    if attachments.splits:
+    if attachments.recoded:
         for place, (_, body) in enumerate(pack.members):
-            split = attachments.splits.get(body.message_id)
-            if split is not None:
-                forms[place], contents[place] = Form.SPLIT, split.to_bytes()
+            recoded = attachments.recoded.get(body.message_id)
+            if recoded is not None:
+                forms[place], contents[place] = Form.RECODED, recoded.to_bytes()
                 hashes[place] = pack.key.digest(body.raw_message)
-                abridged[place] = split.abridged(attachments.secret)
+                abridged[place] = recoded.abridged(attachments.secret)
     return UnsealedBatch(pack.group.tenant_id, names, forms, contents, raw_sizes_bytes, hashes, abridged)
 
 
@@ -273,13 +273,12 @@ def _attachment_rows(
 
 def _apart(item: ListedAttachment, message_id: UUID, attachments: Attachments) -> tuple[int, str | None]:
     """Returns an attachment's size and, where it is stored apart, its keyed hash."""
-    split = attachments.splits.get(message_id)
-    number = marked_cut(item.beginning, attachments.secret) if split else None
-    if split is None or number is None:
+    recoded = attachments.recoded.get(message_id)
+    number = marked_attachment(item.beginning, attachments.secret) if recoded else None
+    if recoded is None or number is None:
         return item.size_bytes, None
-    return item.size_bytes - len(item.beginning) + len(split.cuts[number].content), attachments.hashes[message_id][
-        number
-    ]
+    size_bytes = item.size_bytes - len(item.beginning) + len(recoded.attachments[number])
+    return size_bytes, attachments.hashes[message_id][number]
 
 
 def _shown(text: str | None, most_characters: int) -> str | None:

@@ -35,9 +35,9 @@ from penguinmails.content_store.errors import (
 from penguinmails.content_store.index import QUERIES, Connection, pool, typed_errors
 from penguinmails.content_store.keys import KeyRing, key_source
 from penguinmails.content_store.ports import MessageBodies
-from penguinmails.content_store.sealed_message import SealedMessage, must_be_what_was_stored, open_frame
+from penguinmails.content_store.recoded_message import Recipe
+from penguinmails.content_store.sealed_message import SealedMessage, must_be_what_was_stored, open_message
 from penguinmails.content_store.sealing import Form, TenantKey
-from penguinmails.content_store.split_message import join_message
 from penguinmails.content_store.storage_layout import ids_of, storage_key_bounds
 from penguinmails.stack.clock import utc_now
 from penguinmails.stack.errors import IntegrityError, PlatformError
@@ -224,7 +224,7 @@ class ContentReader:
             failure = first_failure
         if isinstance(failure, IntegrityError | ObjectMissing):
             moved = _locate(connection, place.storage_key)
-            if moved is not None and (moved.form == Form.SPLIT or moved.frame_place != place.frame_place):
+            if moved is not None and (Form(moved.form).is_recipe or moved.frame_place != place.frame_place):
                 return self._open(connection, moved)
         if isinstance(
             failure, IntegrityError | ObjectMissing | ObjectStoreUnavailable | TenantKeyMissing | TenantKeyWrong
@@ -244,24 +244,27 @@ class ContentReader:
 
     def _open(self, connection: Connection, place: _Place) -> MessageRead:
         _refuse_gone(place)
-        if place.form != Form.SPLIT:
-            return MessageRead(self._stored(connection, place))
-        key, message, frame = self._frame(connection, place)
+        key, message, opened = self._opened(connection, place)
+        if not isinstance(opened, Recipe):
+            return MessageRead(opened)
         rows = connection.execute(QUERIES["locate_attachments"], {"storage_key": place.storage_key}).fetchall()
-        attachments = [_Place(*row) for row in rows]
-        contents = [None if each.erased_at else self._stored(connection, each) for each in attachments]
-        raw = join_message(frame, contents, thing=f"message {place.storage_key}")
-        gone = contents.count(None)
+        attachments = [self._attachment(connection, _Place(*row)) for row in rows]
+        raw = opened.join(attachments)
+        gone = attachments.count(None)
         if not gone:
             must_be_what_was_stored(raw, message, key)
         return MessageRead(raw, gone)
 
-    def _stored(self, connection: Connection, place: _Place) -> bytes:
-        key, message, raw = self._frame(connection, place)
-        must_be_what_was_stored(raw, message, key)
-        return raw
+    def _attachment(self, connection: Connection, place: _Place) -> bytes | None:
+        """Returns an attachment stored apart, None of one whose time was over."""
+        if place.erased_at:
+            return None
+        _, _, opened = self._opened(connection, place)
+        if isinstance(opened, Recipe):
+            raise ContentDamaged(f"attachment {place.storage_key}", "is a message", "Run 'penguinmails content check'.")
+        return opened
 
-    def _frame(self, connection: Connection, place: _Place) -> tuple[TenantKey, SealedMessage, bytes]:
+    def _opened(self, connection: Connection, place: _Place) -> tuple[TenantKey, SealedMessage, bytes | Recipe]:
         key = self._keys.for_reading(connection, place.tenant_id, place.key_generation)
         thing = f"message {place.storage_key}"
         try:
@@ -277,7 +280,7 @@ class ContentReader:
             Form(place.form),
         )
         dictionary = self._dictionaries.for_reading(connection, place.dictionary_id)
-        return key, message, open_frame(message, tenant_id=place.tenant_id, key=key, dictionary=dictionary)
+        return key, message, open_message(message, tenant_id=place.tenant_id, key=key, dictionary=dictionary)
 
     def _record(self, connection: Connection, place: _Place, failure: PlatformError) -> None:
         connection.execute(

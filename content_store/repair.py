@@ -27,7 +27,7 @@ from penguinmails.content_store.index import Connection, connect, typed_errors
 from penguinmails.content_store.keys import KeyRing, key_source
 from penguinmails.content_store.pack import Directory, Entry, read_directory, read_header
 from penguinmails.content_store.ports import Progress, no_progress
-from penguinmails.content_store.sealed_message import SealedMessage, open_frame, open_message
+from penguinmails.content_store.sealed_message import SealedMessage, open_message
 from penguinmails.content_store.sealing import Form
 from penguinmails.content_store.storage_layout import PACK_SUFFIX, PREFIX, storage_key
 from penguinmails.stack.errors import IntegrityError, PlatformError
@@ -158,12 +158,7 @@ class _Repair:
         try:
             key = self.keys.for_reading(self.connection, tenant_id, generation)
             dictionary = self.dictionaries.for_reading(self.connection, dictionary_id)
-            if (
-                message.form is Form.SPLIT
-            ):  # its hash covers its attachments too; that it opens under its name is enough
-                open_frame(message, tenant_id=tenant_id, key=key, dictionary=dictionary)
-            else:
-                open_message(message, tenant_id=tenant_id, key=key, dictionary=dictionary)
+            open_message(message, tenant_id=tenant_id, key=key, dictionary=dictionary)
         except (ContentDamaged, TenantKeyMissing, TenantKeyWrong):
             return False
         return True

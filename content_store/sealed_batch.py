@@ -14,8 +14,8 @@ from uuid import UUID
 from penguinmails.content_store import message_parts
 from penguinmails.content_store.codec import Dictionary, compress, gives
 from penguinmails.content_store.errors import ContentDamaged
+from penguinmails.content_store.recoded_message import MARK_BYTES
 from penguinmails.content_store.sealing import Form, TenantKey, message_context, new_data_key, seal, unseal
-from penguinmails.content_store.split_message import MARK_BYTES
 from penguinmails.stack.errors import InputError
 
 _REMEDY = "Test this machine's memory; nothing was stored."
@@ -40,12 +40,12 @@ class UnsealedBatch:
     storage_keys: list[str]
     forms: list[Form]
     contents: list[bytes] = field(repr=False)
-    """What is stored: the message, the attachment, or of a split message what `join_message` takes."""
+    """What is stored: the message, the attachment, or of a recoded message its recipe and text."""
     raw_sizes_bytes: list[int]
     content_hashes: list[str | None]
-    """Keyed hashes where they are known already; of split messages, those of the originals."""
+    """Keyed hashes where they are known already; of recoded messages, those of the originals."""
     abridged: list[bytes | None] = field(repr=False)
-    """Of split messages: where their attachments are looked for."""
+    """Of recoded messages: where their attachments are looked for."""
 
     def slices(self, *, most_messages: int, most_bytes: int) -> Iterator[UnsealedBatch]:
         """Yields the batch in parts of at most so many messages and bytes; a bigger message is a part of its own."""

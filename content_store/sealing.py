@@ -37,13 +37,20 @@ class Form(StrEnum):
 
     WHOLE = "whole"
     """A message as it is."""
+    RECODED = "recoded"
+    """A message with its base64 decoded, large attachments left out (recoded_message.py)."""
     SPLIT = "split"
-    """A message without its large attachments (split_message.py)."""
+    """The form before that: without its large attachments, the rest as it is. No longer written."""
     ATTACHMENT = "attachment"
     """One of those, decoded."""
 
+    @property
+    def is_recipe(self) -> bool:
+        """Whether the frame says how to put a message together, and is smaller than the message."""
+        return self in (Form.RECODED, Form.SPLIT)
 
-_FORMATS = {Form.WHOLE: b"PMC1", Form.SPLIT: b"PMC2", Form.ATTACHMENT: b"PMC3"}
+
+_FORMATS = {Form.WHOLE: b"PMC1", Form.SPLIT: b"PMC2", Form.ATTACHMENT: b"PMC3", Form.RECODED: b"PMC4"}
 
 
 @dataclass(frozen=True)

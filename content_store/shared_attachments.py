@@ -5,7 +5,7 @@ Messages that use it are told by attachment_uses; its key is dropped in the tran
 them (deletion.sql), so erasing one message never harms another.
 
 Belongs here: which attachments a pack brings, which are there already. Does not belong here: cutting messages
-(split_message.py), committing a pack (pack_writer.py).
+(recoded_message.py), committing a pack (pack_writer.py).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import uuid_utils.compat
 
 from penguinmails.content_store.index import QUERIES, Connection
 from penguinmails.content_store.ports import BodyToStore
+from penguinmails.content_store.recoded_message import RecodedMessage, new_secret, recode_message
 from penguinmails.content_store.sealing import TenantKey
-from penguinmails.content_store.split_message import SplitMessage, new_secret, split_message
 from penguinmails.content_store.storage_layout import PackGroup, storage_key
 
 
@@ -36,12 +36,12 @@ class NewAttachment:
 
 @dataclass(frozen=True)
 class Attachments:
-    """The large attachments of the messages of one pack."""
+    """The messages of one pack that are stored recoded, and their large attachments."""
 
-    splits: dict[UUID, SplitMessage]
-    """By message id; only of messages that have any."""
+    recoded: dict[UUID, RecodedMessage]
+    """By message id."""
     hashes: dict[UUID, tuple[str, ...]]
-    """Keyed hashes of each split message's attachments, in order."""
+    """Keyed hashes of each such message's attachments, in order; of many there are none."""
     new: Sequence[NewAttachment]
     secret: bytes = field(default_factory=new_secret, repr=False)
     """Of the marks in the abridged messages."""
@@ -58,11 +58,11 @@ class Attachments:
 def find_attachments(
     connection: Connection, group: PackGroup, key: TenantKey, bodies: Sequence[BodyToStore]
 ) -> Attachments:
-    """Takes large attachments out of messages and says which of them are not in the content tier yet."""
-    splits = {body.message_id: split for body in bodies if (split := split_message(body.raw_message)) is not None}
-    if not splits:
-        return Attachments({}, {}, [])
-    hashes = {name: tuple(key.digest(cut.content) for cut in split.cuts) for name, split in splits.items()}
+    """Recodes messages and says which of their large attachments are not in the content tier yet."""
+    recoded = {body.message_id: found for body in bodies if (found := recode_message(body.raw_message)) is not None}
+    hashes = {name: tuple(map(key.digest, message.attachments)) for name, message in recoded.items()}
+    if not any(hashes.values()):
+        return Attachments(recoded, hashes, [])
     rows = connection.execute(
         QUERIES["attachments_already_there"],
         {
@@ -74,10 +74,10 @@ def find_attachments(
     ).fetchall()
     there, new = {row[0] for row in rows}, list[NewAttachment]()
     created = {body.message_id: body.created for body in bodies}
-    for message_id, split in splits.items():
-        for cut, content_hash in zip(split.cuts, hashes[message_id], strict=True):
+    for message_id, message in recoded.items():
+        for content, content_hash in zip(message.attachments, hashes[message_id], strict=True):
             if content_hash not in there:
                 there.add(content_hash)
                 made = uuid_utils.compat.uuid7()
-                new.append(NewAttachment(made, created[message_id], cut.content, content_hash))
-    return Attachments(splits, hashes, new)
+                new.append(NewAttachment(made, created[message_id], content, content_hash))
+    return Attachments(recoded, hashes, new)

@@ -86,21 +86,78 @@ def message(
     dictionary: bytes,
     form: str = "whole",
 ) -> bytes:
-    """The message or attachment; of a split message its recipe and what is left of it."""
+    """The message or attachment; of a split or recoded message its recipe and text."""
     message_id, _, raw_size, stored_size, dictionary_id, offset = entry
-    tag = {"whole": b"PMC1", "split": b"PMC2", "attachment": b"PMC3"}[form]
-    context = tag + tenant.bytes + struct.pack("<Q", raw_size) + storage_key(message_id, tenant).encode()
+    sealed, name = pack[offset : offset + stored_size], storage_key(message_id, tenant)
+    return opened(sealed, name, raw_size, tenant, tenant_secret, wrapped_key, dictionary_id, dictionary, form)
+
+
+def opened(
+    sealed: bytes,
+    name: str,
+    raw_size: int,
+    tenant: UUID,
+    tenant_secret: bytes,
+    wrapped_key: bytes,
+    dictionary_id: int,
+    dictionary: bytes,
+    form: str,
+) -> bytes:
+    """What was sealed."""
+    tag = {"whole": b"PMC1", "split": b"PMC2", "attachment": b"PMC3", "recoded": b"PMC4"}[form]
+    context = tag + tenant.bytes + struct.pack("<Q", raw_size) + name.encode()
     data_key = aes_key_unwrap(tenant_secret, wrapped_key)
-    frame = AESGCM(data_key).decrypt(ZEROS, pack[offset : offset + stored_size], context)
+    frame = AESGCM(data_key).decrypt(ZEROS, sealed, context)
     magic = bytes.fromhex("28b52ffd")
     frame = frame if frame.startswith(magic) else magic + frame
     stated = zstd.get_frame_info(frame)
     assert zstd.ZstdDict(dictionary).dict_id == dictionary_id
-    assert stated.decompressed_size == raw_size or (form == "split" and stated.decompressed_size < raw_size)
+    assert stated.decompressed_size == raw_size or (
+        form in ("split", "recoded") and stated.decompressed_size < raw_size
+    )
     return zstd.decompress(frame, zstd.ZstdDict(dictionary))
 
 
-def joined(split: bytes, attachments: list[bytes]) -> bytes:
+def joined(recoded: bytes, attachments: list[bytes]) -> bytes:
+    """A recoded message with its base64 encoded again."""
+    place = 0
+
+    def number() -> int:
+        nonlocal place
+        value = shift = 0
+        while True:
+            byte = recoded[place]
+            place += 1
+            value += (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    blocks = []
+    for _ in range(number()):
+        distance, size, ending, stretches = number(), number(), number(), number()
+        blocks.append((distance, size, ending, [(number(), number()) for _ in range(stretches)]))
+    text, left = recoded[place:], list(attachments)
+    raw = b""
+    for distance, size, ending, stretches in blocks:
+        raw, text = raw + text[:distance], text[distance:]
+        if size % 2:
+            content = left.pop(0)
+        else:
+            content, text = text[: size // 2], text[size // 2 :]
+        assert len(content) == size // 2
+        encoded, lines = base64.b64encode(content), []
+        for characters, count in stretches:
+            for _ in range(count):
+                lines.append(encoded[:characters])
+                encoded = encoded[characters:]
+        assert (encoded, [line for line in lines if not line]) == (b"", [])
+        raw += {1: b"\n", 2: b"\r\n"}[ending].join(lines)
+    assert left == []
+    return raw + text
+
+
+def joined_split(split: bytes, attachments: list[bytes]) -> bytes:
     """A split message with its attachments in their places."""
     (count,) = struct.unpack_from("<H", split)
     assert count == len(attachments)

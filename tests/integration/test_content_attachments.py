@@ -36,7 +36,6 @@ from penguinmails.content_store.reading import ContentReader, read_message
 from penguinmails.content_store.repair import repair_index
 from penguinmails.content_store.retention import apply_retention, plan_retention, set_policy
 from penguinmails.content_store.shared_attachments import find_attachments
-from penguinmails.content_store.split_message import split_message
 from penguinmails.content_store.statistics import content_statistics
 from penguinmails.content_store.storage_layout import PREFIX, storage_key
 from penguinmails.content_store.sweeping import sweep
@@ -176,7 +175,7 @@ def test_attachments_can_go_before_their_messages(stores: Stores, area: HandOver
     store(stores, area, body_of(2, with_files(2, LOGO)))
     set_policy(stores, TENANT_A, "outbound", 900, attachment_keep_days=10, clock=noon)
     expires = "SELECT form, max(expires_at - created_at) FROM content_objects GROUP BY form ORDER BY form"
-    assert sql(stores, expires) == [("attachment", timedelta(days=10)), ("split", timedelta(days=900))]
+    assert sql(stores, expires) == [("attachment", timedelta(days=10)), ("recoded", timedelta(days=900))]
     hold = place_hold(stores, area, TENANT_A, matter="2", storage_keys=[key(0)], clock=noon)
     (due,) = plan_retention(stores, clock=noon).expired_attachments
     assert (due.attachments, due.held, hold.messages) == (1, 1, 1)
@@ -289,22 +288,3 @@ def test_a_restored_index_finds_attachments_again(stores: Stores, area: HandOver
     assert (report.packs_added, report.messages_found_again) == (1, 4)  # two messages, two attachments
     for number in (1, 2):
         assert read_message(stores, storage_key=key(number)) == with_files(number, PRICES, LOGO)
-
-
-def test_only_what_comes_back_bit_for_bit_is_taken_out() -> None:
-    good = with_files(1, PRICES)
-    ragged = good.replace(
-        b"\r\n\r\n" + base64.b64encode(PRICES)[:76], b"\r\n\r\n" + base64.b64encode(PRICES)[:75] + b"\r\n", 1
-    )
-    commented = good.replace(b"--frontier--", b"=comment\r\n--frontier--")
-    mixed = good.replace(b"\r\n", b"\n", 30).replace(b"\n", b"\r\n", 5)
-    unpadded = with_files(1, PRICES[:-1]).replace(b"=\r\n--frontier--", b"\r\n--frontier--")
-    for raw in (ragged, mixed, unpadded):
-        assert split_message(raw) is None
-    split = split_message(commented)
-    assert split is None or split.cuts[0].content != PRICES
-    assert split_message(good).cuts[0].content == PRICES
-    alone = b"Content-Transfer-Encoding: BASE64\n\n" + base64.b64encode(LOGO)
-    for raw in (alone, alone + b"\n", alone + b"\n\nsignature of a mailing list\n"):
-        assert split_message(raw).cuts[0].content == LOGO
-    assert split_message(with_files(1, LOGO[:1000])) is None

@@ -13,17 +13,20 @@ import pytest
 
 from penguinmails.content_store.bootstrap_dictionary import shipped_dictionary
 from penguinmails.content_store.pack import Directory, build_pack, read_directory
-from penguinmails.content_store.sealed_message import SealedMessage, open_message
-from penguinmails.content_store.sealing import TenantKey
+from penguinmails.content_store.recoded_message import Recipe
+from penguinmails.content_store.sealed_message import SealedMessage, must_be_what_was_stored, open_message
+from penguinmails.content_store.sealing import Form, TenantKey
 from penguinmails.content_store.storage_layout import storage_key
 
-GOLDEN = orjson.loads((Path(__file__).parents[1] / "golden" / "pack-version-1.json").read_bytes())
+FOLDER = Path(__file__).parents[1] / "golden"
+GOLDEN = orjson.loads((FOLDER / "pack-version-1.json").read_bytes())
 TENANT = UUID(GOLDEN["tenant_id"])
 SECRET, PACK = base64.b64decode(GOLDEN["tenant_key"]), base64.b64decode(GOLDEN["pack"])
 MESSAGES = {UUID(message["message_id"]): message for message in GOLDEN["messages"]}
 BYTES_OF_SHIPPED = {
     32_769: "042ab4e1fbd4d6664e6cc35f806bdd479fc7ea0281702c179ccc77167bcf597c",
     32_770: "ce5b40715d8ed057a88149cb54d7f8f0198c1ab55ee9eab7f76e7681448f25f5",
+    32_771: "4d6cc245a843d2cf35fe49d49fa7f7f2b4fcef3a20b31b66068892b486b441ed",
 }
 
 
@@ -60,6 +63,40 @@ def test_its_messages_are_read_from_a_pack_of_the_newest_version() -> None:
 
 def test_the_second_reader_reads_it_too() -> None:
     assert dict(read_a_second_time(PACK)) == raw_messages()
+
+
+def test_a_split_message_is_put_together() -> None:
+    """The form before `recoded`; both readers."""
+    golden = orjson.loads((FOLDER / "split-message.json").read_bytes())
+    tenant_id, secret = UUID(golden["tenant_id"]), base64.b64decode(golden["tenant_key"])
+    key, dictionary = TenantKey(tenant_id, 1, secret), shipped_dictionary(golden["dictionary_id"])
+    assert dictionary is not None
+    messages = [
+        SealedMessage(
+            each["storage_key"],
+            each["raw_size_bytes"],
+            each["content_hash"],
+            base64.b64decode(each["wrapped_key"]),
+            base64.b64decode(each["sealed"]),
+            Form(each["form"]),
+        )
+        for each in golden["sealed"]
+    ]
+    recipe, *attachments = (
+        open_message(message, tenant_id=tenant_id, key=key, dictionary=dictionary) for message in messages
+    )
+    assert isinstance(recipe, Recipe)
+    raw = recipe.join([content for content in attachments if isinstance(content, bytes)])
+    must_be_what_was_stored(raw, messages[0], key)
+    split, *again = [
+        second.opened(
+            *(each.sealed, each.storage_key, each.raw_size_bytes, tenant_id, secret, each.wrapped_key),
+            *(dictionary.dictionary_id, dictionary.content, each.form),
+        )
+        for each in messages
+    ]
+    assert again == attachments
+    assert second.joined_split(split, again) == raw
 
 
 def raw_messages() -> dict[UUID, bytes]:
