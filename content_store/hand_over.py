@@ -36,6 +36,7 @@ from penguinmails.content_store.index import QUERIES, Connection, connect, typed
 from penguinmails.content_store.keys import KeyRing, key_source
 from penguinmails.content_store.pack_writer import NamedBody, PackToWrite, PackWritten, write_pack
 from penguinmails.content_store.ports import DEFAULT_GRACE, BodyToStore, MessageBodies, Progress, no_progress
+from penguinmails.content_store.rare_collections import rare_collections
 from penguinmails.content_store.retention_classes import RETENTION_CLASSES, retention_class
 from penguinmails.content_store.sealing import TenantKey
 from penguinmails.content_store.sealing_processes import SealingProcesses
@@ -123,7 +124,8 @@ def hand_over(
     started = time.monotonic()
     swept = sweep(stores, clock=clock)
     run = _Run(stores, bodies, day, clock, progress, at_step, workers)
-    run.work_in_threads()
+    with rare_collections():
+        run.work_in_threads()
     removed = _remove(bodies, clock() - grace, at_step)
     tally = run.tally
     return HandOverReport(

@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 from penguinmails.content_store.codec import Dictionary
 from penguinmails.content_store.dictionary_samples import Sample, train_here
 from penguinmails.content_store.errors import HandOverStopped, SealingProcessEnded
+from penguinmails.content_store.rare_collections import rare_collections
 from penguinmails.content_store.sealed_batch import SealedBatch, UnsealedBatch, seal_batch
 from penguinmails.content_store.sealing import TenantKey
 from penguinmails.stack.errors import PlatformError
@@ -204,7 +205,7 @@ class _Process:
 def serve(descriptor: int) -> None:
     """Does what comes through the pipe until it ends: the other end."""
     dictionaries = dict[int, Dictionary]()
-    with Connection(descriptor) as connection, contextlib.suppress(EOFError, ConnectionError):
+    with rare_collections(), Connection(descriptor) as connection, contextlib.suppress(EOFError, ConnectionError):
         while True:
             order = connection.recv()
             try:

@@ -94,18 +94,20 @@ class MessageBodies:
         limits = {"owner": owner, "max_messages": max_messages, "max_bytes": max_bytes, **_bounds(day)}
         with connect(self._url, Role.LOADER) as connection:
             while claimed := _claim(connection, limits):
-                with connection.cursor(binary=True, row_factory=class_row(BodyToStore)) as cursor:
-                    if bodies := cursor.execute(_QUERIES["claimed_bodies"], claimed).fetchall():
-                        return bodies
+                if bodies := _claimed(connection, claimed):
+                    return bodies
                 # All of them were erased in between; there may be others.
         return []
 
     def mark_stored(self, stored: Sequence[tuple[UUID, UUID, str]]) -> None:
         """Notes the storage keys (tenant, message, key); the bodies stay until remove_stored()."""
+        message_ids = [message_id for _, message_id, _ in stored]
         values = {
             "tenant_ids": _uuids([tenant_id for tenant_id, _, _ in stored]),
-            "message_ids": _uuids([message_id for _, message_id, _ in stored]),
-            "storage_keys": [storage_key for _, _, storage_key in stored],
+            "message_ids": _uuids(message_ids),
+            "lowest_id": min(message_ids, default=None),
+            "highest_id": max(message_ids, default=None),
+            "storage_keys": _texts([storage_key for _, _, storage_key in stored]),
         }
         with connect(self._url, Role.LOADER) as connection:
 
@@ -220,9 +222,37 @@ def _claim(connection: Connection, limits: dict[str, Any]) -> dict[str, Any] | N
         return cursor.execute(_QUERIES["claim"], limits).fetchone()
 
 
+def _claimed(connection: Connection, claim: dict[str, Any]) -> list[BodyToStore]:
+    """Returns the bodies of a claim that are still there."""
+    tenant_id: UUID = claim["tenant_id"]
+    with connection.transaction(), connection.cursor(binary=True) as cursor:
+        bodies = cursor.execute(_QUERIES["claimed_bodies"], claim).fetchall()
+        if not bodies:
+            return []
+        message_ids = [message_id for message_id, _, _ in bodies]
+        values = {
+            "tenant_id": tenant_id,
+            "message_ids": _uuids(message_ids),
+            "lowest_id": min(message_ids),
+            "highest_id": max(message_ids),
+        }
+        about = {row[0]: row[1:] for row in cursor.execute(_QUERIES["claimed_messages"], values)}
+    return [
+        BodyToStore(tenant_id, message_id, created, *about[message_id], raw_message)
+        for message_id, created, raw_message in bodies
+        if message_id in about
+    ]
+
+
 def _uuids(values: Sequence[UUID]) -> str:
     """Returns an array as PostgreSQL writes it: psycopg looks at each element of a list, which takes ten times as long."""
     return "{" + ",".join([value.hex for value in values]) + "}"
+
+
+def _texts(values: Sequence[str]) -> str:
+    """Returns an array as `_uuids` does."""
+    quoted = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
+    return '{"' + '","'.join(quoted) + '"}' if quoted else "{}"
 
 
 def _bounds(day: date | None) -> dict[str, datetime | None]:

@@ -102,16 +102,10 @@ WHERE first.place = 1
 RETURNING tenant_id, first_created, first_message_id, last_created, last_message_id, messages;
 
 -- name: claimed_bodies
--- What came in between since is over the limit: it waits for the next claim.
-SELECT
-    bodies.tenant_id, bodies.message_id, bodies.created, messages.direction, messages.message_type,
-    coalesce(CASE messages.direction WHEN 'inbound' THEN messages.from_email ELSE messages.to_email END, '')
-        AS correspondent,
-    bodies.raw_message
+-- In the order of its index, so that none of them is moved to be sorted. What came in between since is over the limit: it
+-- waits for the next claim.
+SELECT bodies.message_id, bodies.created, bodies.raw_message
 FROM email_message_bodies AS bodies
-JOIN email_messages AS messages
-    ON messages.tenant_id = bodies.tenant_id
-    AND messages.id = bodies.message_id
 WHERE bodies.tenant_id = %(tenant_id)s
   AND (bodies.created, bodies.message_id) >= (%(first_created)s, %(first_message_id)s)
   AND (bodies.created, bodies.message_id) <= (%(last_created)s, %(last_message_id)s)
@@ -119,14 +113,26 @@ WHERE bodies.tenant_id = %(tenant_id)s
 ORDER BY bodies.created, bodies.message_id
 LIMIT %(messages)s;
 
+-- name: claimed_messages
+-- The bounds leave the other months out, and the planner without a choice that reads all messages of the tenant.
+SELECT
+    messages.id, messages.direction, messages.message_type,
+    coalesce(CASE messages.direction WHEN 'inbound' THEN messages.from_email ELSE messages.to_email END, '')
+        AS correspondent
+FROM email_messages AS messages
+WHERE messages.tenant_id = %(tenant_id)s
+  AND messages.id BETWEEN %(lowest_id)s AND %(highest_id)s
+  AND messages.id = ANY(%(message_ids)s::uuid[]);
+
 -- name: mark_messages_stored
--- The transaction is not noted: extractions do not read where a body is kept.
+-- The transaction is not noted: extractions do not read where a body is kept. The bounds as in claimed_messages.
 UPDATE email_messages AS messages
 SET content_storage_key = stored.storage_key, updated = now()
 FROM unnest(%(tenant_ids)s::uuid[], %(message_ids)s::uuid[], %(storage_keys)s::text[])
     AS stored (tenant_id, message_id, storage_key)
 WHERE messages.tenant_id = stored.tenant_id
   AND messages.id = stored.message_id
+  AND messages.id BETWEEN %(lowest_id)s AND %(highest_id)s
   AND messages.content_storage_key IS DISTINCT FROM stored.storage_key;
 
 -- name: mark_bodies_stored

@@ -92,10 +92,22 @@ def measure_corpus(bench: Bench, name: str) -> dict[str, Any]:
     return {
         "mean_bytes": round(raw_bytes / messages),
         "hand_over": handed_over,
+        "dictionary_bytes": dictionary_bytes(stores, uuid5(UUID(int=0), name)),
         "ratio": {"content_tier": handed_over["ratio"]} | peers,
         "puts_per_million_messages": round(handed_over["puts"] / messages * 1e6),
         "read": reads(stores, uuid5(UUID(int=0), name)),
     }
+
+
+def dictionary_bytes(stores: Any, tenant_id: UUID) -> int:
+    """Returns what a tenant's dictionaries take, which no ratio counts: they are stored once, however much mail follows."""
+    from penguinmails.content_store.index import connect
+
+    with connect(stores) as connection:
+        row = connection.execute(
+            "SELECT coalesce(sum(size_bytes), 0) FROM dictionaries WHERE tenant_id = %s", (tenant_id,)
+        )
+        return int(row.fetchone()[0])
 
 
 def peer_bytes(stores: Any, corpus: Iterable[tuple[str, bytes]]) -> dict[str, int]:

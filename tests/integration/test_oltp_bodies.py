@@ -39,7 +39,7 @@ def test_a_body_goes_its_way_and_leaves(stores: Stores, rows: Rows) -> None:
     [claimed] = bodies.claim(owner, max_messages=10, max_bytes=1_000_000)
     assert (claimed.raw_message, claimed.correspondent, claimed.direction) == (raw, "lead@example.com", "outbound")
     assert raw.decode() not in repr(claimed)
-    stored = [(claimed.tenant_id, claimed.message_id, "packs/1#0")]
+    stored = [(claimed.tenant_id, claimed.message_id, 'packs/1#0,"\\}')]
     bodies.mark_stored(stored)
     bodies.mark_stored(stored)
     bodies.release(owner)
@@ -50,7 +50,7 @@ def test_a_body_goes_its_way_and_leaves(stores: Stores, rows: Rows) -> None:
     assert bodies.remove_stored(datetime(2020, 1, 1, tzinfo=UTC), limit=10) == 0
     assert bodies.remove_stored(datetime.now(UTC) + timedelta(hours=1), limit=10) == 1
     assert bodies.body(claimed.message_id) is None
-    assert rows("SELECT content_storage_key FROM email_messages") == [("packs/1#0",)]
+    assert rows("SELECT content_storage_key FROM email_messages") == [(stored[0][2],)]
 
 
 def test_two_owners_share_the_work(stores: Stores) -> None:
@@ -194,6 +194,32 @@ def test_noting_where_a_body_is_kept_sends_no_message_through_the_next_extractio
         connection.execute("UPDATE email_messages SET status = 'failed'")
     [(later,)] = rows("SELECT xid::text FROM email_messages")
     assert later != xid
+
+
+def test_claiming_and_marking_read_no_other_messages_of_the_tenant(stores: Stores, rows: Rows) -> None:
+    _load(stores, 30)
+    with psycopg.connect(stores.oltp_url.get_secret_value(), autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO email_messages (tenant_id, company_id, email_account_id, direction, created, updated)"
+            " SELECT tenant_id, company_id, email_account_id, direction, created, updated"
+            " FROM email_messages, generate_series(1, 1000)"
+        )
+        connection.execute("ANALYZE email_messages")
+
+    def messages_read() -> int:
+        [(count,)] = rows(
+            "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_user_tables"
+            " WHERE relname ~ '^email_messages_(history|default|[0-9])'"
+        )
+        assert isinstance(count, int)
+        return count
+
+    bodies, owner, before = MessageBodies(stores), uuid.uuid4(), messages_read()
+    claimed = bodies.claim(owner, max_messages=20, max_bytes=1_000_000)
+    bodies.mark_stored([(body.tenant_id, body.message_id, "packs/1#0") for body in claimed])
+    bodies.release(owner)
+    assert len(claimed) == 20
+    assert 20 <= messages_read() - before <= 200
 
 
 CLAIM_AND_DIE = """

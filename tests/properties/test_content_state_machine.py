@@ -52,8 +52,9 @@ NUMBERS = st.lists(st.integers(0, 19), min_size=1, max_size=6, unique=True)
 
 
 def with_file(number: int) -> bytes:
-    """A message with one of two attachments that others have too."""
-    content = base64.encodebytes(random.Random(number % 2).randbytes(17_000)).replace(b"\n", b"\r\n")
+    """A message with one of two attachments that others have too, or with a small one that stays in its place."""
+    size_bytes = 17_000 if number % 9 else 500
+    content = base64.encodebytes(random.Random(number % 2).randbytes(size_bytes)).replace(b"\n", b"\r\n")
     head = b"Content-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\nSubject: %d\r\n\r\n" % number
     return head + content
 
