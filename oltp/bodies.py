@@ -236,7 +236,9 @@ def _claimed(connection: Connection, claim: dict[str, Any]) -> list[BodyToStore]
             "lowest_id": min(message_ids),
             "highest_id": max(message_ids),
         }
-        about = {row[0]: row[1:] for row in cursor.execute(_QUERIES["claimed_messages"], values)}
+        about: dict[UUID, tuple[str, str, str]] = {
+            row[0]: (row[1], row[2], row[3]) for row in cursor.execute(_QUERIES["claimed_messages"], values)
+        }
     return [
         BodyToStore(tenant_id, message_id, created, *about[message_id], raw_message)
         for message_id, created, raw_message in bodies
