@@ -92,22 +92,33 @@ def measure_corpus(bench: Bench, name: str) -> dict[str, Any]:
     return {
         "mean_bytes": round(raw_bytes / messages),
         "hand_over": handed_over,
-        "dictionary_bytes": dictionary_bytes(stores, uuid5(UUID(int=0), name)),
+        "index": in_the_index(stores, uuid5(UUID(int=0), name)),
         "ratio": {"content_tier": handed_over["ratio"]} | peers,
         "puts_per_million_messages": round(handed_over["puts"] / messages * 1e6),
         "read": reads(stores, uuid5(UUID(int=0), name)),
     }
 
 
-def dictionary_bytes(stores: Any, tenant_id: UUID) -> int:
-    """Returns what a tenant's dictionaries take, which no ratio counts: they are stored once, however much mail follows."""
+def in_the_index(stores: Any, tenant_id: UUID) -> dict[str, Any]:
+    """Returns what a tenant's dictionaries take, which no ratio counts (they are stored once), and its objects by form."""
     from penguinmails.content_store.index import connect
 
     with connect(stores) as connection:
         row = connection.execute(
             "SELECT coalesce(sum(size_bytes), 0) FROM dictionaries WHERE tenant_id = %s", (tenant_id,)
-        )
-        return int(row.fetchone()[0])
+        ).fetchone()
+        forms = connection.execute(
+            "SELECT form, count(*), sum(raw_size_bytes)::bigint, sum(compressed_size_bytes)::bigint"
+            " FROM content_objects WHERE tenant_id = %s GROUP BY form ORDER BY form",
+            (tenant_id,),
+        ).fetchall()
+    return {
+        "dictionary_bytes": int(row[0]),
+        "forms": {
+            form: {"objects": objects, "raw_bytes": raw_bytes, "stored_bytes": stored_bytes}
+            for form, objects, raw_bytes, stored_bytes in forms
+        },
+    }
 
 
 def peer_bytes(stores: Any, corpus: Iterable[tuple[str, bytes]]) -> dict[str, int]:
