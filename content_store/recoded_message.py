@@ -28,7 +28,7 @@ LEAST_ATTACHMENT_BYTES = 16 << 10
 LEAST_BLOCK_BYTES = 128
 """Decoded. Of smaller blocks (signatures, mostly) little is won."""
 _MOST_BLOCKS = 1_000
-_MOST_RAGGED_BYTES = 16 << 20
+_MOST_RAGGED_BYTES = 4 << 20
 """Encoded. Of longer blocks only those with lines of one length are decoded: lines are looked at many at a time."""
 _ENCODED = re.compile(rb"^content-transfer-encoding:[ \t]*\"?base64\b", re.IGNORECASE | re.MULTILINE)
 _END_OF_HEADERS = re.compile(rb"\r?\n(?:\r?\n)+")
