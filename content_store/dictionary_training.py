@@ -181,8 +181,9 @@ def _runs(offsets: NDArray[np.intp], wanted: NDArray[np.intp]) -> Iterator[tuple
         first, last = int(wanted[start]), int(wanted[end - 1])
         first = max(first - _MOST_MARGIN_BYTES, int(begins[first]), before + 1)
         last = min(last + _MOST_MARGIN_BYTES, int(ends[last]))
-        yield first, last
-        before = last
+        if first <= last:  # not within the margin of the one before
+            yield first, last
+            before = last
 
 
 def _most_correspondents(pieces: Sequence[Piece]) -> float:

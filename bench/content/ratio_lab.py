@@ -79,6 +79,7 @@ def experiments(corpus: Corpus, every: int) -> Iterator[tuple[str, dict[str, flo
     megabyte = trained(corpus, THOROUGH_LEVEL, 1 << 20, MINIMUM_CORRESPONDENTS=2)
     yield "seen_thorough_k_2_1_mib", measured(megabyte, judged)
     yield "seen_fast_without_bridges", measured(trained(corpus, FAST_LEVEL, _MOST_BRIDGED_BYTES=1), judged)
+    yield "seen_thorough_without_margins", measured(trained(corpus, THOROUGH_LEVEL, _MOST_MARGIN_BYTES=0), judged)
     with_names = trained(corpus, THOROUGH_LEVEL, names_in=lambda *_: set[bytes]())
     yield "seen_thorough_with_names", measured(with_names, judged)  # what leaving names out costs; never used
     quarter = trained(corpus[::4], THOROUGH_LEVEL)
