@@ -79,5 +79,5 @@ def typed_errors() -> Iterator[None]:
         ) from error
     except psycopg.errors.UndefinedTable as error:
         raise ServerError(
-            "content database", "has no tables yet", "Run 'penguinmails run' or the migration of the content tier."
+            "content database", "has no tables yet", "Run 'penguinmails content migrate'."
         ) from error
