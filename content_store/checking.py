@@ -50,15 +50,13 @@ class CheckReport:
 def check_references(stores: Stores, bodies: MessageBodies, *, progress: Progress = no_progress) -> CheckReport:
     """Looks for messages of the OLTP tier whose storage key the index does not know."""
     looked_at, bad, examples = 0, 0, list[str]()
-    after: UUID | None = None
     with typed_errors(), connect(stores) as connection:
-        while page := bodies.storage_keys(after=after, limit=_PAGE):
+        for page in bodies.storage_keys():
             names = [name for _, _, name in page]
             rows = connection.execute(QUERIES["known_storage_keys"], {"storage_keys": names}).fetchall()
             unknown = set(names) - {name for (name,) in rows}
             looked_at, bad = looked_at + len(page), bad + len(unknown)
             examples += sorted(unknown)[: _EXAMPLES - len(examples)]
-            after = page[-1][1]
             progress(len(page))
     return CheckReport(
         "broken references",

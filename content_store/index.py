@@ -78,6 +78,4 @@ def typed_errors() -> Iterator[None]:
             "Start it (penguinmails up) or check PENGUINMAILS_CONTENT_URL, then run again: nothing is lost.",
         ) from error
     except psycopg.errors.UndefinedTable as error:
-        raise ServerError(
-            "content database", "has no tables yet", "Run 'penguinmails content migrate'."
-        ) from error
+        raise ServerError("content database", "has no tables yet", "Run 'penguinmails content migrate'.") from error

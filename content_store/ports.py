@@ -5,7 +5,7 @@ Belongs here: the shapes only. Does not belong here: an implementation of any of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -72,8 +72,8 @@ class MessageBodies(Protocol):
     def body(self, message_id: UUID) -> bytes | None:
         """Returns the body while it is still in the hand-over area."""
 
-    def storage_keys(self, *, after: UUID | None, limit: int) -> Sequence[tuple[UUID, UUID, str]]:
-        """Returns (tenant_id, message_id, storage_key) of stored messages, ordered by message_id, from `after` on."""
+    def storage_keys(self) -> Iterator[Sequence[tuple[UUID, UUID, str]]]:
+        """Yields (tenant_id, message_id, storage_key) of all stored messages, a page at a time."""
 
     def messages_of(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from penguinmails.stack.sql import Queries
 from penguinmails.stack.stores import Stores
 
 _QUERIES = Queries(Path(__file__).parent / "bodies.sql")
+_PAGE = 5_000
 
 
 @dataclass(frozen=True)
@@ -145,16 +146,18 @@ class MessageBodies:
             row = connection.execute(_QUERIES["body"], {"message_id": message_id}, binary=True).fetchone()
         return bytes(row[0]) if row else None
 
-    def storage_keys(self, *, after: UUID | None, limit: int) -> list[tuple[UUID, UUID, str]]:
-        """Returns references into the content tier (tenant, message, key), a page in order of message id.
-
-        Args:
-            after: last message id of the page before; None for the first page.
-            limit: size of the page.
-        """
-        with connect(self._url, Role.LOADER) as connection:
-            values = {"after": after or UUID(int=0), "limit": limit}
-            return [(row[0], row[1], row[2]) for row in connection.execute(_QUERIES["storage_keys"], values)]
+    def storage_keys(self) -> Iterator[list[tuple[UUID, UUID, str]]]:
+        """Yields all references into the content tier (tenant, message, key), a page at a time, in order of both ids."""
+        after = (UUID(int=0), UUID(int=0))
+        while True:
+            values = {"after_tenant_id": after[0], "after_id": after[1], "limit": _PAGE}
+            with connect(self._url, Role.LOADER) as connection:
+                page = connection.execute(_QUERIES["storage_keys"], values).fetchall()
+            if not page:
+                return
+            after = page[-1][:2]
+            if stored := [row for row in page if row[2] is not None]:
+                yield stored
 
     def messages_of(
         self,

@@ -169,12 +169,12 @@ FROM email_message_bodies
 WHERE message_id = %(message_id)s;
 
 -- name: storage_keys
--- One page by key; reads message ids of all tenants in order of time.
+-- One page of all messages, in the order of the primary key: months in which few are stored would be read anew for each page of
+-- those that are.
 SELECT tenant_id, id, content_storage_key
 FROM email_messages
-WHERE id > %(after)s
-  AND content_storage_key IS NOT NULL
-ORDER BY id
+WHERE (tenant_id, id) > (%(after_tenant_id)s, %(after_id)s)
+ORDER BY tenant_id, id
 LIMIT %(limit)s;
 
 -- name: messages_of_tenant

@@ -1,4 +1,7 @@
 -- Taking mail in: one transaction a batch, as the loader, under a lock of the tenant.
+--
+-- What a batch names is looked up one by one (LATERAL, kept apart by OFFSET 0 or LIMIT): of a tenant that grows the planner
+-- knows too late, and would rather read all its rows than so many entries of an index.
 
 -- name: lock_tenant
 -- Two loads of one tenant take turns, batch by batch: what one has committed the other sees.
@@ -16,41 +19,66 @@ ON CONFLICT DO NOTHING;
 
 -- name: known_items
 -- Which items of the batch the ledger already has.
-SELECT item_name, raw_sha256
-FROM mail_intake
-WHERE tenant_id = %(tenant_id)s
-  AND source_name = %(source_name)s
-  AND item_name = ANY (%(item_names)s::text[]);
+SELECT found.item_name, found.raw_sha256
+FROM unnest(%(item_names)s::text[]) AS wanted (item_name)
+CROSS JOIN LATERAL (
+    SELECT item_name, raw_sha256
+    FROM mail_intake
+    WHERE tenant_id = %(tenant_id)s
+      AND source_name = %(source_name)s
+      AND item_name = wanted.item_name
+    OFFSET 0
+) AS found;
 
 -- name: known_digests
 -- Which of the batch's bytes were loaded before, and as which message.
-SELECT raw_sha256, message_id
-FROM mail_intake
-WHERE tenant_id = %(tenant_id)s
-  AND raw_sha256 = ANY (%(digests)s::bytea[])
-  AND outcome = 'loaded';
+SELECT found.raw_sha256, found.message_id
+FROM unnest(%(digests)s::bytea[]) AS wanted (raw_sha256)
+CROSS JOIN LATERAL (
+    SELECT raw_sha256, message_id
+    FROM mail_intake
+    WHERE tenant_id = %(tenant_id)s
+      AND raw_sha256 = wanted.raw_sha256
+      AND outcome = 'loaded'
+    OFFSET 0
+) AS found;
 
 -- name: known_mailboxes
-SELECT email, id
-FROM email_accounts
-WHERE tenant_id = %(tenant_id)s
-  AND email = ANY (%(addresses)s::text[]);
+SELECT found.email, found.id
+FROM unnest(%(addresses)s::text[]) AS wanted (email)
+CROSS JOIN LATERAL (
+    SELECT email, id
+    FROM email_accounts
+    WHERE tenant_id = %(tenant_id)s
+      AND email = wanted.email
+    OFFSET 0
+) AS found;
 
 -- name: known_leads
-SELECT email, id
-FROM leads
-WHERE tenant_id = %(tenant_id)s
-  AND email = ANY (%(addresses)s::text[]);
+SELECT found.email, found.id
+FROM unnest(%(addresses)s::text[]) AS wanted (email)
+CROSS JOIN LATERAL (
+    SELECT email, id
+    FROM leads
+    WHERE tenant_id = %(tenant_id)s
+      AND email = wanted.email
+    OFFSET 0
+) AS found;
 
 -- name: known_parents
 -- Messages that the batch answers. A Message-ID is not unique in the wild: the earliest message with it counts.
-SELECT DISTINCT ON (message_id_header)
-    message_id_header, id, direction, message_type, from_email, email_account_id, lead_id,
-    campaign_id, campaign_sequence_step_id
-FROM email_messages
-WHERE tenant_id = %(tenant_id)s
-  AND message_id_header = ANY (%(headers)s::text[])
-ORDER BY message_id_header, id;
+SELECT earliest.*
+FROM unnest(%(headers)s::text[]) AS wanted (header)
+CROSS JOIN LATERAL (
+    SELECT
+        message_id_header, id, direction, message_type, from_email, email_account_id, lead_id,
+        campaign_id, campaign_sequence_step_id
+    FROM email_messages
+    WHERE tenant_id = %(tenant_id)s
+      AND message_id_header = wanted.header
+    ORDER BY id
+    LIMIT 1
+) AS earliest;
 
 -- name: add_domains
 INSERT INTO domains (tenant_id, id, company_id, domain)
@@ -105,15 +133,20 @@ WITH arrived AS (
     FROM unnest(%(headers)s::text[], %(ids)s::uuid[]) AS message (header, id)
 ),
 waiting AS (
-    SELECT DISTINCT ON (intake.message_id)
-        intake.message_id, arrived.id AS parent_id
+    SELECT DISTINCT ON (answers.message_id)
+        answers.message_id, arrived.id AS parent_id
     FROM arrived
-    JOIN mail_intake AS intake
-        ON intake.tenant_id = %(tenant_id)s
-        AND intake.thread_headers @> ARRAY[arrived.header]
-        AND intake.outcome = 'loaded'
-    WHERE intake.message_id <> arrived.id
-    ORDER BY intake.message_id, array_position(intake.thread_headers, arrived.header), arrived.id
+    CROSS JOIN LATERAL (
+        -- Of all tenants: the index of headers knows none, and one that does is no help.
+        SELECT tenant_id, message_id, thread_headers
+        FROM mail_intake
+        WHERE thread_headers @> ARRAY[arrived.header]
+          AND outcome = 'loaded'
+        OFFSET 0
+    ) AS answers
+    WHERE answers.tenant_id = %(tenant_id)s
+      AND answers.message_id <> arrived.id
+    ORDER BY answers.message_id, array_position(answers.thread_headers, arrived.header), arrived.id
 )
 UPDATE email_messages AS messages
 SET parent_message_id = waiting.parent_id, updated = %(now)s, xid = pg_current_xact_id()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -184,12 +184,13 @@ class HandOverArea:
         ).fetchone()
         return row[0] if row else None
 
-    def storage_keys(self, *, after: UUID | None, limit: int) -> list[tuple[UUID, UUID, str]]:
-        return self.connection.execute(
+    def storage_keys(self) -> Iterator[list[tuple[UUID, UUID, str]]]:
+        page = self.connection.execute(
             "SELECT tenant_id, message_id, storage_key FROM hand_over_area.bodies WHERE storage_key IS NOT NULL"
-            " AND message_id > %s ORDER BY message_id LIMIT %s",
-            [after or UUID(int=0), limit],
+            " ORDER BY tenant_id, message_id"
         ).fetchall()
+        if page:
+            yield page
 
     def messages_of(
         self,

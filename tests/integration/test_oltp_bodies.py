@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from oltp_support import NOW, ListSource, clock, items, mail, rows, shared_stores, stores
 
+from penguinmails.oltp import bodies
 from penguinmails.oltp.bodies import MessageBodies
 from penguinmails.oltp.intake import load_mail
 from penguinmails.oltp.refusals import RowRefused
@@ -45,12 +46,23 @@ def test_a_body_goes_its_way_and_leaves(stores: Stores, rows: Rows) -> None:
     bodies.release(owner)
     assert bodies.backlog().messages == 0
     assert bodies.body(claimed.message_id) == raw
-    assert bodies.storage_keys(after=None, limit=10) == stored
-    assert bodies.storage_keys(after=claimed.message_id, limit=10) == []
+    assert list(bodies.storage_keys()) == [stored]
     assert bodies.remove_stored(datetime(2020, 1, 1, tzinfo=UTC), limit=10) == 0
     assert bodies.remove_stored(datetime.now(UTC) + timedelta(hours=1), limit=10) == 1
     assert bodies.body(claimed.message_id) is None
     assert rows("SELECT content_storage_key FROM email_messages") == [(stored[0][2],)]
+
+
+def test_references_come_page_by_page(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    _load(stores, 5)
+    instance, owner = MessageBodies(stores), uuid.uuid4()
+    claimed = instance.claim(owner, max_messages=5, max_bytes=1_000_000)
+    stored = [(body.tenant_id, body.message_id, str(number)) for number, body in enumerate(claimed) if number != 2]
+    instance.mark_stored(stored)
+    instance.release(owner)
+    for page in (1, 2, 5):
+        monkeypatch.setattr(bodies, "_PAGE", page)
+        assert [reference for found in instance.storage_keys() for reference in found] == sorted(stored)
 
 
 def test_two_owners_share_the_work(stores: Stores) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 from oltp_support import NOW, STATE, ListSource, clock, empty, items, mail, rows, shared_stores, stores
 
@@ -133,3 +134,54 @@ def test_the_doctor_is_content_and_tables_are_counted(stores: Stores) -> None:
     assert all(table.row_security for table in figures.values())
     assert figures["email_events"].oldest_partition == "2026_01"
     assert NOW.year == 2026
+
+
+READ = """
+    SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_user_tables
+    WHERE relname IN ('mail_intake', 'leads')
+"""
+OTHER_TENANTS = (
+    "INSERT INTO tenants (id, name) SELECT app.uuidv7(), 'other' FROM generate_series(1, 200)",
+    """
+    INSERT INTO leads (tenant_id, email)
+    SELECT id, number || '@elsewhere.example' FROM tenants, generate_series(1, 10) AS number
+    """,
+    """
+    INSERT INTO mail_intake (tenant_id, source_name, item_name, raw_sha256, raw_size_bytes, outcome, message_id, thread_headers)
+    SELECT
+        id, 'list', 'other ' || number, sha256(convert_to('other ' || number, 'UTF8')), 1, 'loaded', app.uuidv7(),
+        ARRAY['<other' || number || '@elsewhere.example>']
+    FROM tenants, generate_series(1, 10) AS number
+    """,
+    "ANALYZE",
+)
+GROWTH = (
+    """
+    INSERT INTO leads (tenant_id, email)
+    SELECT tenant_id, 'new' || number || '@elsewhere.example' FROM known, generate_series(1, 20000) AS number
+    """,
+    """
+    INSERT INTO mail_intake (tenant_id, source_name, item_name, raw_sha256, raw_size_bytes, outcome, message_id, thread_headers)
+    SELECT
+        tenant_id, 'list', 'new ' || number, sha256(convert_to('new ' || number, 'UTF8')), 1, 'loaded', app.uuidv7(),
+        ARRAY['<new' || number || '@elsewhere.example>']
+    FROM known, generate_series(1, 20000) AS number
+    """,
+)
+
+
+def test_a_batch_reads_little_of_a_tenant_that_has_grown(stores: Stores, rows: Rows) -> None:
+    """PostgreSQL's statistics know the tenant as small."""
+    load_mail(stores, ListSource(items(*[mail(number) for number in range(20)])), clock=clock)
+    with psycopg.connect(stores.oltp_url.get_secret_value(), autocommit=True) as connection:
+        connection.execute("CREATE TEMPORARY TABLE known AS SELECT DISTINCT tenant_id FROM mail_intake")
+        for statement in OTHER_TENANTS + GROWTH:
+            connection.execute(statement)
+    [(before,)] = rows(READ)
+    answers = [mail(number, In_Reply_To=f"<{number - 20}@sender.example>") for number in range(20, 40)]
+    assert load_mail(stores, ListSource(items(*answers)), clock=clock).loaded == 20
+    [(after,)] = rows(READ)
+    assert isinstance(before, int)
+    assert isinstance(after, int)
+    assert after - before < 1_000
+    assert rows("SELECT count(*) FROM email_messages WHERE parent_message_id IS NOT NULL") == [(20,)]

@@ -40,7 +40,7 @@ def exchanged(stores: Stores, tenant_id: UUID, address: str) -> dict[str, bytes]
     bodies = MessageBodies(stores)
     ids = set(bodies.messages_of(tenant_id, address=address, after=None, limit=1_000))
     with ContentReader(stores, bodies=bodies) as reader:
-        names = [name for _, message_id, name in bodies.storage_keys(after=None, limit=10_000) if message_id in ids]
+        names = [name for page in bodies.storage_keys() for _, message_id, name in page if message_id in ids]
         return {name: reader.read(name) for name in names}
 
 
