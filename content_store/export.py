@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -18,19 +19,19 @@ from uuid import UUID
 
 import orjson
 
-from penguinmails.content_store.errors import ContentGone, ContentUnknown, TenantKeyMissing, TenantKeyWrong
+from penguinmails.content_store.errors import ContentGone, ContentUnknown
 from penguinmails.content_store.export_formats import Format, MailFolder, open_folder
 from penguinmails.content_store.index import QUERIES, connect, typed_errors
 from penguinmails.content_store.ports import MessageBodies, Progress, no_progress
-from penguinmails.content_store.reading import ContentReader
+from penguinmails.content_store.reading import ContentReader, MessageRead
 from penguinmails.content_store.steps import AtStep, ExportStep, no_step
 from penguinmails.content_store.storage_layout import ids_of, storage_key
-from penguinmails.stack.errors import InputError, IntegrityError
+from penguinmails.stack.errors import InputError, PlatformError
 from penguinmails.stack.stores import Stores
 
 _PAGE = 1_000
-_NOTE_EVERY = 100
-"""Messages written between two notes of how far it has come."""
+_NOTE_EVERY = 250
+"""Messages read together and written between two notes of how far it has come."""
 _MOST_NAMED = 1_000
 
 
@@ -123,8 +124,9 @@ def export_messages(
             ):
                 for start in range(0, len(page), _NOTE_EVERY):
                     batch = page[start : start + _NOTE_EVERY]
-                    for message_id in batch:
-                        state = _write(reader, folder, scope.tenant_id, message_id, state)
+                    names = [storage_key(scope.tenant_id, message_id) for message_id in batch]
+                    for (name, found), message_id in zip(reader.read_many(names), batch, strict=True):
+                        state = _write(folder, name, message_id, found, state)
                         at_step(ExportStep.MESSAGE_WRITTEN)
                     state = replace(state, after=str(batch[-1]), mbox_bytes=folder.size_bytes())
                     _save(note, state)
@@ -147,12 +149,14 @@ def save_all(
     """
     folders, state = dict[UUID, MailFolder](), _State("")
     with _typed_errors(folder), ContentReader(stores) as reader:
-        for name in storage_keys(stores, tenant_id):
-            owner, message_id = ids_of(name)
-            if owner not in folders:
-                folders[owner] = open_folder(Format.EML, folder / str(owner), 0)
-            state = _write(reader, folders[owner], owner, message_id, state)
-            progress(1)
+        names = storage_keys(stores, tenant_id)
+        while batch := list(itertools.islice(names, _NOTE_EVERY)):
+            for name, found in reader.read_many(batch):
+                owner, message_id = ids_of(name)
+                if owner not in folders:
+                    folders[owner] = open_folder(Format.EML, folder / str(owner), 0)
+                state = _write(folders[owner], name, message_id, found, state)
+            progress(len(batch))
     return state.report()
 
 
@@ -190,13 +194,14 @@ def _typed_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _write(reader: ContentReader, folder: MailFolder, tenant_id: UUID, message_id: UUID, state: _State) -> _State:
-    name = storage_key(tenant_id, message_id)
-    try:
-        found = reader.read_whole(name)
-    except (ContentGone, ContentUnknown):  # since the page was read; or its body left before it was ever stored
+def _write(
+    folder: MailFolder, name: str, message_id: UUID, found: MessageRead | PlatformError, state: _State
+) -> _State:
+    if isinstance(
+        found, ContentGone | ContentUnknown
+    ):  # since the page was read; or its body left before it was ever stored
         return replace(state, gone=state.gone + 1)
-    except (IntegrityError, TenantKeyMissing, TenantKeyWrong):
+    if isinstance(found, PlatformError):
         named = (*state.unreadable_keys, name) if state.unreadable < _MOST_NAMED else state.unreadable_keys
         return replace(state, unreadable=state.unreadable + 1, unreadable_keys=named)
     folder.add(message_id, found.raw)

@@ -1,6 +1,7 @@
 """Reading one message: index row, one ranged GET, unseal, decompress within a bound, compare the hash.
 
-A message with large attachments needs one more look-up, and a ranged GET for each of them.
+A message with large attachments needs one more look-up, and a ranged GET for each of them. Of many messages those that
+stand together in a pack are fetched together.
 
 Where the frame has moved meanwhile (compaction) the row is read once more. Where the object store cannot give the message,
 the body still waiting out its grace in the OLTP tier is used. Otherwise the error says what is wrong and the broken
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -46,6 +47,11 @@ from penguinmails.stack.stores import Stores
 
 _TOUCH_AFTER = timedelta(days=1)
 _TOUCHED_AT_ONCE = 500
+_MOST_APART_BYTES = 64 << 10
+"""Messages of one pack with no more between them are fetched together: reading that much takes less time than a request."""
+_MOST_TOGETHER_BYTES = 8 << 20
+_MOST_AHEAD_BYTES = 32 << 20
+"""Of messages that are fetched before they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,10 @@ class _Place:
     @property
     def frame_place(self) -> tuple[str, int]:
         return self.object_key, self.frame_offset
+
+    @property
+    def end_offset(self) -> int:
+        return self.frame_offset + self.sealed_size_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,19 +204,73 @@ class ContentReader:
             TenantKeyMissing, TenantKeyWrong: its tenant's key is not there; nothing else is wrong with it.
             ObjectStoreUnavailable: try again later.
         """
-        _, message_id = ids_of(storage_key)
         with typed_errors(), self._pool.connection() as connection:
-            place = _locate(connection, storage_key)
-            if place is None:
-                waiting = self._bodies.body(message_id) if self._bodies else None
-                if waiting is None:
-                    raise ContentUnknown(f"message {storage_key}", "is not in the content tier", "Check the key.")
-                return MessageRead(waiting)
-            found = self._fetch(connection, place, message_id)
-            last = place.last_accessed_at
-            if self._note_access and (last is None or self._clock() - last > _TOUCH_AFTER):
-                self._touch(connection, storage_key)
-            return found
+            return self._read(connection, storage_key)
+
+    def _read(self, connection: Connection, storage_key: str) -> MessageRead:
+        _, message_id = ids_of(storage_key)
+        place = _locate(connection, storage_key)
+        if place is None:
+            waiting = self._bodies.body(message_id) if self._bodies else None
+            if waiting is None:
+                raise ContentUnknown(f"message {storage_key}", "is not in the content tier", "Check the key.")
+            return MessageRead(waiting)
+        found = self._fetch(connection, place, message_id)
+        self._note_reading(connection, place)
+        return found
+
+    def read_many(self, storage_keys: Sequence[str]) -> Iterator[tuple[str, MessageRead | PlatformError]]:
+        """Yields for each key, in order, what `read_whole` returns or says of the message; many share a request.
+
+        Raises:
+            ServerError: a store does not answer.
+        """
+        with typed_errors(), self._pool.connection() as connection:
+            ahead = self._fetched_ahead(connection, storage_keys)
+            for storage_key in storage_keys:
+                yield (
+                    storage_key,
+                    self._from_ahead(connection, ahead.pop(storage_key, None)) or self._outcome(storage_key),
+                )
+
+    def _outcome(self, storage_key: str) -> MessageRead | PlatformError:
+        try:
+            return self.read_whole(storage_key)
+        except (ContentUnknown, ContentGone, IntegrityError, TenantKeyMissing, TenantKeyWrong) as failure:
+            return failure
+
+    def _fetched_ahead(self, connection: Connection, storage_keys: Sequence[str]) -> dict[str, tuple[_Place, bytes]]:
+        """Returns messages that could be fetched together with others; what becomes of the rest `read_whole` says."""
+        rows = connection.execute(QUERIES["locate_many"], {"storage_keys": list(storage_keys)}).fetchall()
+        ahead, size_bytes = dict[str, tuple[_Place, bytes]](), 0
+        for places in _neighbours([_Place(*row) for row in rows]):
+            start, end = places[0].frame_offset, places[-1].end_offset
+            size_bytes += end - start
+            if len(places) == 1 or size_bytes > _MOST_AHEAD_BYTES:
+                continue
+            with contextlib.suppress(IntegrityError, ObjectMissing):  # moved meanwhile, or lost
+                content = memoryview(self._bucket.get_range(places[0].object_key, start, end - start))
+                for place in places:
+                    sealed = content[place.frame_offset - start : place.end_offset - start]
+                    ahead[place.storage_key] = place, bytes(sealed)
+        return ahead
+
+    def _from_ahead(self, connection: Connection, fetched: tuple[_Place, bytes] | None) -> MessageRead | None:
+        """Returns a message that was fetched; None where it was not, or is not what it should be."""
+        if fetched is None:
+            return None
+        place, sealed = fetched
+        try:
+            found = self._open(connection, place, sealed)
+        except (IntegrityError, ObjectMissing, TenantKeyMissing, TenantKeyWrong):
+            return None
+        self._note_reading(connection, place)
+        return found
+
+    def _note_reading(self, connection: Connection, place: _Place) -> None:
+        last = place.last_accessed_at
+        if self._note_access and (last is None or self._clock() - last > _TOUCH_AFTER):
+            self._touch(connection, place.storage_key)
 
     def _touch(self, connection: Connection, storage_key: str) -> None:
         """Notes that the message was read; many are written at once, so that reading is not writing."""
@@ -242,9 +306,9 @@ class ContentReader:
             self._record(connection, place, failure)
         raise failure
 
-    def _open(self, connection: Connection, place: _Place) -> MessageRead:
+    def _open(self, connection: Connection, place: _Place, sealed: bytes | None = None) -> MessageRead:
         _refuse_gone(place)
-        key, message, opened = self._opened(connection, place)
+        key, message, opened = self._opened(connection, place, sealed)
         if not isinstance(opened, Recipe):
             return MessageRead(opened)
         rows = connection.execute(QUERIES["locate_attachments"], {"storage_key": place.storage_key}).fetchall()
@@ -264,11 +328,15 @@ class ContentReader:
             raise ContentDamaged(f"attachment {place.storage_key}", "is a message", "Run 'penguinmails content check'.")
         return opened
 
-    def _opened(self, connection: Connection, place: _Place) -> tuple[TenantKey, SealedMessage, bytes | Recipe]:
+    def _opened(
+        self, connection: Connection, place: _Place, sealed: bytes | None = None
+    ) -> tuple[TenantKey, SealedMessage, bytes | Recipe]:
+        """Returns the message as far as its own frame goes; fetches that where it is not given."""
         key = self._keys.for_reading(connection, place.tenant_id, place.key_generation)
         thing = f"message {place.storage_key}"
         try:
-            sealed = self._bucket.get_range(place.object_key, place.frame_offset, place.sealed_size_bytes)
+            if sealed is None:
+                sealed = self._bucket.get_range(place.object_key, place.frame_offset, place.sealed_size_bytes)
         except IntegrityError as error:
             raise ContentDamaged(thing, f"was cut off ({error.thing})", "Run 'penguinmails content verify'.") from error
         message = SealedMessage(
@@ -292,6 +360,22 @@ class ContentReader:
                 "now": self._clock(),
             },
         )
+
+
+def _neighbours(places: Iterable[_Place]) -> Iterator[list[_Place]]:
+    """Yields places, ordered by where they are, in groups that are worth one request."""
+    group = list[_Place]()
+    for place in places:
+        if group and (
+            place.object_key != group[0].object_key
+            or place.frame_offset - group[-1].end_offset > _MOST_APART_BYTES
+            or place.end_offset - group[0].frame_offset > _MOST_TOGETHER_BYTES
+        ):
+            yield group
+            group = []
+        group.append(place)
+    if group:
+        yield group
 
 
 def _locate(connection: Connection, storage_key: str) -> _Place | None:

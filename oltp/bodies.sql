@@ -178,9 +178,16 @@ ORDER BY tenant_id, id
 LIMIT %(limit)s;
 
 -- name: messages_of_tenant
+-- Bodies one by one (OFFSET 0), here and below: for a page the planner would rather read all that wait.
 SELECT messages.id
 FROM email_messages AS messages
-LEFT JOIN email_message_bodies AS bodies ON bodies.tenant_id = messages.tenant_id AND bodies.message_id = messages.id
+LEFT JOIN LATERAL (
+    SELECT message_id, created
+    FROM email_message_bodies
+    WHERE tenant_id = messages.tenant_id
+      AND message_id = messages.id
+    OFFSET 0
+) AS bodies ON true
 WHERE messages.tenant_id = %(tenant_id)s
   AND messages.id > %(after)s
   AND (messages.content_storage_key IS NOT NULL OR bodies.message_id IS NOT NULL)
@@ -191,7 +198,13 @@ LIMIT %(limit)s;
 -- name: messages_of_campaign
 SELECT messages.id
 FROM email_messages AS messages
-LEFT JOIN email_message_bodies AS bodies ON bodies.tenant_id = messages.tenant_id AND bodies.message_id = messages.id
+LEFT JOIN LATERAL (
+    SELECT message_id, created
+    FROM email_message_bodies
+    WHERE tenant_id = messages.tenant_id
+      AND message_id = messages.id
+    OFFSET 0
+) AS bodies ON true
 WHERE messages.tenant_id = %(tenant_id)s
   AND messages.campaign_id = %(campaign_id)s
   AND messages.id > %(after)s
@@ -218,7 +231,13 @@ WITH sent_or_received AS (
 SELECT messages.id
 FROM sent_or_received
 JOIN email_messages AS messages ON messages.tenant_id = %(tenant_id)s AND messages.id = sent_or_received.id
-LEFT JOIN email_message_bodies AS bodies ON bodies.tenant_id = messages.tenant_id AND bodies.message_id = messages.id
+LEFT JOIN LATERAL (
+    SELECT message_id, created
+    FROM email_message_bodies
+    WHERE tenant_id = messages.tenant_id
+      AND message_id = messages.id
+    OFFSET 0
+) AS bodies ON true
 WHERE (messages.content_storage_key IS NOT NULL OR bodies.message_id IS NOT NULL)
   AND coalesce(bodies.created, messages.created) <= coalesce(%(taken_in_by)s::timestamptz, 'infinity')
 ORDER BY messages.id

@@ -27,11 +27,14 @@ from content_support import (
 
 from penguinmails.content_store import checking
 from penguinmails.content_store.compaction import compact
+from penguinmails.content_store.deletion import soft_delete
 from penguinmails.content_store.erasure import request_erasure, run_erasures
+from penguinmails.content_store.errors import ContentDamaged, ContentGone, ContentUnknown
 from penguinmails.content_store.export import ExportScope, export_messages
 from penguinmails.content_store.export_formats import Format
 from penguinmails.content_store.hand_over import hand_over
 from penguinmails.content_store.orphans import find_orphans
+from penguinmails.content_store.reading import ContentReader, MessageRead
 from penguinmails.content_store.retention import (
     apply_retention,
     label_messages,
@@ -228,3 +231,43 @@ def test_every_message_is_opened_within_the_days_given(stores: Stores, area: Han
     for path in stores.keys_folder.iterdir():
         path.unlink()
     assert checking.verify_packs(stores, clock=noon).bad == 6
+
+
+def test_messages_of_one_pack_are_fetched_together_and_each_is_judged_by_itself(
+    stores: Stores, area: HandOverArea, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = bodies(40)
+    area.add(*known)
+    hand_over(stores, area, clock=noon)
+    requests = list[tuple[int, int]]()
+    get_range = Bucket.get_range
+
+    def counted(self: Bucket, name: str, offset_bytes: int, size_bytes: int) -> bytes:
+        requests.append((offset_bytes, size_bytes))
+        return get_range(self, name, offset_bytes, size_bytes)
+
+    monkeypatch.setattr(Bucket, "get_range", counted)
+    names = [storage_key(TENANT_A, body.message_id) for body in known]
+    with ContentReader(stores) as reader:
+        found = dict(reader.read_many(names[::-1]))
+    assert list(found) == names[::-1]
+    assert {name: read.raw for name, read in found.items() if isinstance(read, MessageRead)} == {
+        storage_key(TENANT_A, body.message_id): body.raw_message for body in known
+    }
+    assert len(requests) == 1
+    request_erasure(stores, TENANT_A, storage_keys=[names[3]], clock=noon)
+    run_erasures(stores, area, clock=noon)
+    soft_delete(stores, TENANT_A, [names[5]], clock=noon)
+    with connect_to_index(stores.content_url) as connection:
+        [(object_key, offset)] = connection.execute(
+            "SELECT object_key, frame_offset FROM content_objects JOIN content_packs USING (pack_id) WHERE storage_key = %s",
+            (names[7],),
+        ).fetchall()
+    content = bytearray(bucket.get(object_key))
+    content[offset + 9] ^= 1
+    bucket.put(object_key, bytes(content))
+    nobody = storage_key(TENANT_A, message_id(900))
+    with ContentReader(stores) as reader:
+        found = dict(reader.read_many([*names, nobody]))
+    failures = {name: type(read) for name, read in found.items() if not isinstance(read, MessageRead)}
+    assert failures == {names[3]: ContentGone, names[5]: ContentGone, names[7]: ContentDamaged, nobody: ContentUnknown}
