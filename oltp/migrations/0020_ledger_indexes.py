@@ -1,4 +1,4 @@
-"""The index of thread headers is always up to date."""
+"""The ledger of intake is looked through by thread header and by what was set aside, however long it is."""
 
 from penguinmails.stack.migrations import apply_sql
 
