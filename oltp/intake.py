@@ -22,6 +22,7 @@ from penguinmails.oltp import intake_writing as writing
 from penguinmails.oltp.connections import Connection, Role, connect, settled
 from penguinmails.oltp.intake_batch import Batch, Collision
 from penguinmails.oltp.mail_items import MailSource, SourceItem, Workspace
+from penguinmails.oltp.young_statistics import YoungStatistics
 from penguinmails.stack.clock import Clock, utc_now
 from penguinmails.stack.errors import ServerError
 from penguinmails.stack.stores import Stores
@@ -83,6 +84,7 @@ def load_mail(
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     prepared: set[UUID] = set()
+    statistics = YoungStatistics(stores.oltp_url)
     with connect(stores.oltp_url, Role.LOADER) as connection:
         for workspace, items in _batches(source.items()):
             if workspace.tenant_id not in prepared:
@@ -93,6 +95,7 @@ def load_mail(
                 reasons.update(entry.reason or "" for entry in done.ledger if entry.outcome == "set_aside")
             counts["read"] += len(items)
             counts["size_bytes"] += sum(item.size_bytes for item in items)
+            statistics.loaded(counts["loaded"])
             progress(len(items))
     return IntakeReport(
         read=counts["read"],

@@ -1,6 +1,6 @@
 -- Taking mail in: one transaction a batch, as the loader, under a lock of the tenant.
 --
--- What a batch names is looked up one by one (LATERAL, kept apart by OFFSET 0 or LIMIT): of a tenant that grows the planner
+-- What a batch names is looked up one by one (LATERAL, kept apart by OFFSET 0): of a tenant that grows the planner
 -- knows too late, and would rather read all its rows than so many entries of an index.
 
 -- name: lock_tenant
@@ -67,7 +67,7 @@ CROSS JOIN LATERAL (
 
 -- name: known_parents
 -- Messages that the batch answers. A Message-ID is not unique in the wild: the earliest message with it counts.
-SELECT earliest.*
+SELECT DISTINCT ON (found.message_id_header) found.*
 FROM unnest(%(headers)s::text[]) AS wanted (header)
 CROSS JOIN LATERAL (
     SELECT
@@ -76,9 +76,9 @@ CROSS JOIN LATERAL (
     FROM email_messages
     WHERE tenant_id = %(tenant_id)s
       AND message_id_header = wanted.header
-    ORDER BY id
-    LIMIT 1
-) AS earliest;
+    OFFSET 0
+) AS found
+ORDER BY found.message_id_header, found.id;
 
 -- name: add_domains
 INSERT INTO domains (tenant_id, id, company_id, domain)
@@ -137,14 +137,14 @@ waiting AS (
         answers.message_id, arrived.id AS parent_id
     FROM arrived
     CROSS JOIN LATERAL (
-        -- Of all tenants: the index of headers knows none, and one that does is no help.
-        SELECT tenant_id, message_id, thread_headers
+        -- By nothing but the header: every other condition is an index of much more to the planner.
+        SELECT tenant_id, message_id, thread_headers, outcome
         FROM mail_intake
         WHERE thread_headers @> ARRAY[arrived.header]
-          AND outcome = 'loaded'
         OFFSET 0
     ) AS answers
     WHERE answers.tenant_id = %(tenant_id)s
+      AND answers.outcome = 'loaded'
       AND answers.message_id <> arrived.id
     ORDER BY answers.message_id, array_position(answers.thread_headers, arrived.header), arrived.id
 )

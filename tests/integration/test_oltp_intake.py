@@ -136,6 +136,16 @@ def test_the_doctor_is_content_and_tables_are_counted(stores: Stores) -> None:
     assert NOW.year == 2026
 
 
+def test_a_young_database_is_analyzed_while_it_is_filled(stores: Stores, rows: Rows) -> None:
+    """Nobody waits a minute for autovacuum with look-ups that read all of a tenant."""
+    analyzed = (
+        "SELECT relname::text, reltuples::integer FROM pg_class WHERE relname IN ('mail_intake', 'leads') ORDER BY 1"
+    )
+    assert [count for _, count in rows(analyzed)] == [-1, -1]
+    load_mail(stores, synthetic_source(messages=600), clock=clock)
+    assert all(isinstance(count, int) and count > 0 for _, count in rows(analyzed))
+
+
 READ = """
     SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_user_tables
     WHERE relname IN ('mail_intake', 'leads')
