@@ -125,8 +125,8 @@ def export_messages(
                 for start in range(0, len(page), _NOTE_EVERY):
                     batch = page[start : start + _NOTE_EVERY]
                     names = [storage_key(scope.tenant_id, message_id) for message_id in batch]
-                    for (name, found), message_id in zip(reader.read_many(names), batch, strict=True):
-                        state = _write(folder, name, message_id, found, state)
+                    for name, found in reader.read_many(names):
+                        state = _write(folder, name, found, state)
                         at_step(ExportStep.MESSAGE_WRITTEN)
                     state = replace(state, after=str(batch[-1]), mbox_bytes=folder.size_bytes())
                     _save(note, state)
@@ -152,10 +152,10 @@ def save_all(
         names = storage_keys(stores, tenant_id)
         while batch := list(itertools.islice(names, _NOTE_EVERY)):
             for name, found in reader.read_many(batch):
-                owner, message_id = ids_of(name)
+                owner, _ = ids_of(name)
                 if owner not in folders:
                     folders[owner] = open_folder(Format.EML, folder / str(owner), 0)
-                state = _write(folders[owner], name, message_id, found, state)
+                state = _write(folders[owner], name, found, state)
             progress(len(batch))
     return state.report()
 
@@ -194,9 +194,7 @@ def _typed_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _write(
-    folder: MailFolder, name: str, message_id: UUID, found: MessageRead | PlatformError, state: _State
-) -> _State:
+def _write(folder: MailFolder, name: str, found: MessageRead | PlatformError, state: _State) -> _State:
     if isinstance(
         found, ContentGone | ContentUnknown
     ):  # since the page was read; or its body left before it was ever stored
@@ -204,6 +202,7 @@ def _write(
     if isinstance(found, PlatformError):
         named = (*state.unreadable_keys, name) if state.unreadable < _MOST_NAMED else state.unreadable_keys
         return replace(state, unreadable=state.unreadable + 1, unreadable_keys=named)
+    _, message_id = ids_of(name)
     folder.add(message_id, found.raw)
     return replace(
         state,

@@ -207,21 +207,8 @@ SELECT
     object.last_accessed_at, object.deleted_at, object.erased_at, object.form
 FROM content_objects AS object
 LEFT JOIN content_packs AS pack USING (pack_id)
-WHERE object.storage_key = %(storage_key)s
-  AND object.form <> 'attachment';
-
--- name: locate_many
-SELECT
-    object.storage_key, object.tenant_id, object.raw_size_bytes, object.content_hash, object.compressed_size_bytes,
-    pack.object_key, object.frame_offset, object.dictionary_id, object.key_generation, object.wrapped_key,
-    object.last_accessed_at, object.deleted_at, object.erased_at, object.form
-FROM content_objects AS object
-JOIN content_packs AS pack USING (pack_id)
 WHERE object.storage_key = ANY(%(storage_keys)s)
-  AND object.form <> 'attachment'
-  AND object.deleted_at IS NULL
-  AND object.erased_at IS NULL
-ORDER BY pack.object_key, object.frame_offset;
+  AND object.form <> 'attachment';
 
 -- name: locate_attachments
 -- Of a recoded message, in the order of its recipe.

@@ -78,6 +78,10 @@ class _Place:
         return self.object_key, self.frame_offset
 
     @property
+    def is_gone(self) -> bool:
+        return self.deleted_at is not None or self.erased_at is not None
+
+    @property
     def end_offset(self) -> int:
         return self.frame_offset + self.sealed_size_bytes
 
@@ -209,12 +213,13 @@ class ContentReader:
 
     def _read(self, connection: Connection, storage_key: str) -> MessageRead:
         _, message_id = ids_of(storage_key)
-        place = _locate(connection, storage_key)
-        if place is None:
+        places = _locate(connection, [storage_key])
+        if not places:
             waiting = self._bodies.body(message_id) if self._bodies else None
             if waiting is None:
                 raise ContentUnknown(f"message {storage_key}", "is not in the content tier", "Check the key.")
             return MessageRead(waiting)
+        (place,) = places
         found = self._fetch(connection, place, message_id)
         self._note_reading(connection, place)
         return found
@@ -228,26 +233,24 @@ class ContentReader:
         with typed_errors(), self._pool.connection() as connection:
             ahead = self._fetched_ahead(connection, storage_keys)
             for storage_key in storage_keys:
-                yield (
-                    storage_key,
-                    self._from_ahead(connection, ahead.pop(storage_key, None)) or self._outcome(storage_key),
-                )
+                fetched = self._from_ahead(connection, ahead.pop(storage_key, None))
+                yield storage_key, fetched or self._outcome(connection, storage_key)
 
-    def _outcome(self, storage_key: str) -> MessageRead | PlatformError:
+    def _outcome(self, connection: Connection, storage_key: str) -> MessageRead | PlatformError:
         try:
-            return self.read_whole(storage_key)
+            return self._read(connection, storage_key)
         except (ContentUnknown, ContentGone, IntegrityError, TenantKeyMissing, TenantKeyWrong) as failure:
             return failure
 
     def _fetched_ahead(self, connection: Connection, storage_keys: Sequence[str]) -> dict[str, tuple[_Place, bytes]]:
         """Returns messages that could be fetched together with others; what becomes of the rest `read_whole` says."""
-        rows = connection.execute(QUERIES["locate_many"], {"storage_keys": list(storage_keys)}).fetchall()
+        readable = [place for place in _locate(connection, storage_keys) if not place.is_gone]
         ahead, size_bytes = dict[str, tuple[_Place, bytes]](), 0
-        for places in _neighbours([_Place(*row) for row in rows]):
+        for places in _neighbours(sorted(readable, key=lambda place: place.frame_place)):
             start, end = places[0].frame_offset, places[-1].end_offset
-            size_bytes += end - start
-            if len(places) == 1 or size_bytes > _MOST_AHEAD_BYTES:
+            if len(places) == 1 or size_bytes + end - start > _MOST_AHEAD_BYTES:
                 continue
+            size_bytes += end - start
             with contextlib.suppress(IntegrityError, ObjectMissing):  # moved meanwhile, or lost
                 content = memoryview(self._bucket.get_range(places[0].object_key, start, end - start))
                 for place in places:
@@ -287,9 +290,9 @@ class ContentReader:
         except PlatformError as first_failure:
             failure = first_failure
         if isinstance(failure, IntegrityError | ObjectMissing):
-            moved = _locate(connection, place.storage_key)
-            if moved is not None and (Form(moved.form).is_recipe or moved.frame_place != place.frame_place):
-                return self._open(connection, moved)
+            for moved in _locate(connection, [place.storage_key]):
+                if Form(moved.form).is_recipe or moved.frame_place != place.frame_place:
+                    return self._open(connection, moved)
         if isinstance(
             failure, IntegrityError | ObjectMissing | ObjectStoreUnavailable | TenantKeyMissing | TenantKeyWrong
         ):
@@ -378,9 +381,10 @@ def _neighbours(places: Iterable[_Place]) -> Iterator[list[_Place]]:
         yield group
 
 
-def _locate(connection: Connection, storage_key: str) -> _Place | None:
-    row = connection.execute(QUERIES["locate"], {"storage_key": storage_key}).fetchone()
-    return _Place(*row) if row else None
+def _locate(connection: Connection, storage_keys: Sequence[str]) -> list[_Place]:
+    """Returns the rows of the index, of messages that have gone too, in no order."""
+    rows = connection.execute(QUERIES["locate"], {"storage_keys": list(storage_keys)}).fetchall()
+    return [_Place(*row) for row in rows]
 
 
 def _refuse_gone(place: _Place) -> None:

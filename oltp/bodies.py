@@ -102,12 +102,9 @@ class MessageBodies:
 
     def mark_stored(self, stored: Sequence[tuple[UUID, UUID, str]]) -> None:
         """Notes the storage keys (tenant, message, key); the bodies stay until remove_stored()."""
-        message_ids = [message_id for _, message_id, _ in stored]
         values = {
+            **_bounded([message_id for _, message_id, _ in stored]),
             "tenant_ids": _uuids([tenant_id for tenant_id, _, _ in stored]),
-            "message_ids": _uuids(message_ids),
-            "lowest_id": min(message_ids, default=None),
-            "highest_id": max(message_ids, default=None),
             "storage_keys": _texts([storage_key for _, _, storage_key in stored]),
         }
         with connect(self._url, Role.LOADER) as connection:
@@ -232,13 +229,7 @@ def _claimed(connection: Connection, claim: dict[str, Any]) -> list[BodyToStore]
         bodies = cursor.execute(_QUERIES["claimed_bodies"], claim).fetchall()
         if not bodies:
             return []
-        message_ids = [message_id for message_id, _, _ in bodies]
-        values = {
-            "tenant_id": tenant_id,
-            "message_ids": _uuids(message_ids),
-            "lowest_id": min(message_ids),
-            "highest_id": max(message_ids),
-        }
+        values = {"tenant_id": tenant_id, **_bounded([message_id for message_id, _, _ in bodies])}
         about: dict[UUID, tuple[str, str, str]] = {
             row[0]: (row[1], row[2], row[3]) for row in cursor.execute(_QUERIES["claimed_messages"], values)
         }
@@ -247,6 +238,15 @@ def _claimed(connection: Connection, claim: dict[str, Any]) -> list[BodyToStore]
         for message_id, created, raw_message in bodies
         if message_id in about
     ]
+
+
+def _bounded(message_ids: Sequence[UUID]) -> dict[str, Any]:
+    """Returns messages as statements take them that leave the other months out."""
+    return {
+        "message_ids": _uuids(message_ids),
+        "lowest_id": min(message_ids, default=None),
+        "highest_id": max(message_ids, default=None),
+    }
 
 
 def _uuids(values: Sequence[UUID]) -> str:

@@ -1,8 +1,8 @@
 """PostgreSQL's statistics of a database that is being filled for the first time.
 
 Until autovacuum comes by, a minute after the first rows, the planner knows nothing of the tables and takes any index that
-begins with the tenant: each look-up and each check of a foreign key then reads all the tenant has. So the tables that mail goes
-into are analyzed while they are young, each time they have grown fourfold.
+begins with the tenant: each look-up and each check of a foreign key then reads all the tenant has. So a load has tables analyzed
+that have grown fourfold since they were.
 
 Belongs here: when, and which tables. Does not belong here: settling a seeded database (seeding.py), which statistics there are
 (migrations).
@@ -25,7 +25,7 @@ _LAST_MESSAGES = 100_000
 
 
 class YoungStatistics:
-    """Keeps them up with one load."""
+    """Keeps statistics up with one load."""
 
     def __init__(self, url: SecretStr) -> None:
         """Asks nothing yet.

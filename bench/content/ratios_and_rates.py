@@ -19,7 +19,6 @@ import itertools
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-HOME_VARIABLE = "PENGUINMAILS_HOME"
+from temporary_home import HOME_VARIABLE, temporary_home
+
 READS, READS_AT_ONCE = 2_000, 8
 HUGE_BYTES = 100_000_000
 _HTML_PART = 4
@@ -355,14 +355,8 @@ def main() -> None:
         name, of = options.part
         print(json.dumps(parts[name](Bench(options), of if name == "corpus" else int(of))))
         return
-    os.environ[HOME_VARIABLE] = home = tempfile.mkdtemp(prefix="penguinmails-bench-")
-    from penguinmails.stack import embedded
-
-    try:
+    with temporary_home():
         print(json.dumps(measure_all(sys.argv[1:], options), indent=2))
-    finally:
-        embedded.stop(Path(home))
-        shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import shutil
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
+
+from temporary_home import temporary_home
 
 MOST_CHARACTERS = 70
 
@@ -86,14 +84,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=120_000, help="(default: %(default)s)")
     options = parser.parse_args()
-    os.environ["PENGUINMAILS_HOME"] = home = tempfile.mkdtemp(prefix="penguinmails-bench-")
-    from penguinmails.stack import embedded
-
-    try:
+    with temporary_home():
         print(json.dumps(measure(options.messages), indent=2))
-    finally:
-        embedded.stop(Path(home))
-        shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":

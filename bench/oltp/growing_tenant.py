@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "content"))
 from corpora import cold_outreach, real_mail
+from temporary_home import temporary_home
 
 _IDENTIFIER = re.compile(rb"<([^<>\s@]+@)")
 _SYNTHETIC_MESSAGES = 3_000
@@ -99,14 +97,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     options = parser.parse_args()
     corpus = real_mail(100_000, options.mail) if options.mail else cold_outreach(_SYNTHETIC_MESSAGES)
-    os.environ["PENGUINMAILS_HOME"] = home = tempfile.mkdtemp(prefix="penguinmails-bench-")
-    from penguinmails.stack import embedded
-
-    try:
-        print(json.dumps(list(measure([raw for _, raw in corpus], options.rounds, Path(home))), indent=2))
-    finally:
-        embedded.stop(Path(home))
-        shutil.rmtree(home, ignore_errors=True)
+    with temporary_home() as home:
+        print(json.dumps(list(measure([raw for _, raw in corpus], options.rounds, home)), indent=2))
 
 
 if __name__ == "__main__":

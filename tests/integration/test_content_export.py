@@ -267,7 +267,7 @@ def test_messages_of_one_pack_are_fetched_together_and_each_is_judged_by_itself(
     content[offset + 9] ^= 1
     bucket.put(object_key, bytes(content))
     nobody = storage_key(TENANT_A, message_id(900))
-    with ContentReader(stores) as reader:
+    with ContentReader(stores, connections=1) as reader:
         found = dict(reader.read_many([*names, nobody]))
     failures = {name: type(read) for name, read in found.items() if not isinstance(read, MessageRead)}
     assert failures == {names[3]: ContentGone, names[5]: ContentGone, names[7]: ContentDamaged, nobody: ContentUnknown}

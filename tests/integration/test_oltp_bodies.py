@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from oltp_support import NOW, ListSource, clock, items, mail, rows, shared_stores, stores
 
-from penguinmails.oltp import bodies
+from penguinmails.oltp import bodies as hand_over_area
 from penguinmails.oltp.bodies import MessageBodies
 from penguinmails.oltp.intake import load_mail
 from penguinmails.oltp.refusals import RowRefused
@@ -55,14 +55,14 @@ def test_a_body_goes_its_way_and_leaves(stores: Stores, rows: Rows) -> None:
 
 def test_references_come_page_by_page(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     _load(stores, 5)
-    instance, owner = MessageBodies(stores), uuid.uuid4()
-    claimed = instance.claim(owner, max_messages=5, max_bytes=1_000_000)
+    bodies, owner = MessageBodies(stores), uuid.uuid4()
+    claimed = bodies.claim(owner, max_messages=5, max_bytes=1_000_000)
     stored = [(body.tenant_id, body.message_id, str(number)) for number, body in enumerate(claimed) if number != 2]
-    instance.mark_stored(stored)
-    instance.release(owner)
+    bodies.mark_stored(stored)
+    bodies.release(owner)
     for page in (1, 2, 5):
-        monkeypatch.setattr(bodies, "_PAGE", page)
-        assert [reference for found in instance.storage_keys() for reference in found] == sorted(stored)
+        monkeypatch.setattr(hand_over_area, "_PAGE", page)
+        assert [reference for found in bodies.storage_keys() for reference in found] == sorted(stored)
 
 
 def test_two_owners_share_the_work(stores: Stores) -> None:
