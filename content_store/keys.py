@@ -212,14 +212,16 @@ class KeyRing:
             raise TenantKeyMissing(thing, "was dropped when all the tenant's mail was erased", "That is final.")
         secret = self._source.secret(tenant_id, generation)
         if secret is None:
-            raise TenantKeyMissing(thing, f"is not in {self._source!r}", "Put it back from its backup, then run again.")
+            raise TenantKeyMissing(
+                thing, f"is not there ({self._source})", "Put it back from its backup, then run again."
+            )
         later = generation != SUPPRESSION_GENERATION and first_generation not in (None, generation)
         first = self.for_reading(connection, tenant_id, first_generation) if later else None
         key = TenantKey(tenant_id, generation, secret, first.secret if first else None)
         if check_value is None or not hmac.compare_digest(check_value, key.check_value):
             raise TenantKeyWrong(
                 thing,
-                f"in {self._source!r} is not the one its messages were encrypted with",
+                f"is not the one its messages were encrypted with ({self._source})",
                 "Put the right key back from its backup; nothing was changed.",
             )
         return key
