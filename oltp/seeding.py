@@ -28,6 +28,7 @@ from penguinmails.stack.stores import Stores
 
 __all__ = ["SCALES", "Scale", "SeedReport", "seed"]
 
+_SETTLING_ATTEMPTS, _SETTLING_PAUSE_SECONDS = 5, 0.5
 _LEADS_TOGETHER = 8_000
 """Leads of campaigns whose tenants are written together, some 130,000 rows. Each COPY opens every month of its table: fewer and
 longer ones cost the server a quarter less."""
@@ -127,6 +128,10 @@ def _settle(url: SecretStr, settling: Callable[[str], None]) -> None:
     """
     with connect(url, Role.OWNER) as connection:
         connection.execute(QUERIES["write_out_steadily"])
-        for (table,) in connection.execute(QUERIES["unsettled_tables"]).fetchall():
-            settling(table)
-            connection.execute(sql.SQL("VACUUM (FREEZE, ANALYZE) {}").format(sql.Identifier(table)))
+        for attempt in range(_SETTLING_ATTEMPTS):
+            unsettled = connection.execute(QUERIES["unsettled_tables"]).fetchall()
+            if unsettled and attempt:  # somebody, autovacuum mostly, still looked at what was there before
+                time.sleep(_SETTLING_PAUSE_SECONDS)
+            for (table,) in unsettled:
+                settling(table)
+                connection.execute(sql.SQL("VACUUM (FREEZE, ANALYZE) {}").format(sql.Identifier(table)))
